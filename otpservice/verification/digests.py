@@ -1,0 +1,119 @@
+"""Everything keyed: code hashes, digests of numbers and addresses, signed callback tokens.
+
+Each use has a key of its own, derived by HKDF (RFC 5869) from each configured secret, so that a value made
+for one use is worth nothing in another. The newest secret makes, every configured one may check: secrets
+rotate without a lost login.
+"""
+
+from __future__ import annotations
+
+import hmac
+from base64 import urlsafe_b64encode
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from otpservice.verification.ids import partition_of
+
+_DIGEST_BYTES = 16  # 128 bits, the least that RFC 2104 section 5 allows of SHA-256; 22 characters of text
+
+
+def _derive(secret: bytes, use: str, length: int = 32) -> bytes:
+    return HKDF(algorithm=SHA256(), length=length, salt=None, info=b"otpservice " + use.encode()).derive(secret)
+
+
+def _digest(key: bytes, message: str) -> str:
+    return urlsafe_b64encode(hmac.digest(key, message.encode(), "sha256")[:_DIGEST_BYTES])[:22].decode()
+
+
+@dataclass(frozen=True, slots=True)
+class CodeHash:
+    """The keyed hash of a code, and the id of the key that made it."""
+
+    key_id: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What verify offers under one key: a hash for each send that may be current, and the binding's digest."""
+
+    key_id: str
+    binding: str
+    digests: tuple[str, ...]
+
+
+class _Keys:
+    """The keys derived from one secret."""
+
+    __slots__ = ("binding", "callback", "code", "id", "idempotency", "ip", "number")
+
+    def __init__(self, secret: bytes) -> None:
+        self.id = _derive(secret, "key id", 4).hex()
+        self.code = _derive(secret, "code")
+        self.binding = _derive(secret, "binding")
+        self.number = _derive(secret, "number")
+        self.ip = _derive(secret, "ip")
+        self.idempotency = _derive(secret, "idempotency")
+        self.callback = _derive(secret, "callback")
+
+
+class Keyring:
+    """All derived keys, newest secret first. Holds no secret that a repr could show."""
+
+    def __init__(self, secrets: Sequence[bytes]) -> None:
+        self._keys = [_Keys(secret) for secret in secrets]
+        self._newest = self._keys[0]
+
+    def code_hash(self, id: str, send: int, code: str) -> CodeHash:
+        """The hash that is stored for ``code``, bound to its verification and to the number of its send."""
+        return CodeHash(self._newest.id, _digest(self._newest.code, f"{id}:{send}:{code}"))
+
+    def offers(self, id: str, sends: int, code: str, binding: str | None) -> list[Offer]:
+        """What a handed-in ``code`` hashes to under each key, for each of the sends 1 to ``sends``."""
+        return [
+            Offer(
+                keys.id,
+                _digest(keys.binding, f"{id}:{binding}") if binding is not None else "",
+                tuple(_digest(keys.code, f"{id}:{send}:{code}") for send in range(1, sends + 1)),
+            )
+            for keys in self._keys
+        ]
+
+    def binding_digest(self, id: str, binding: str | None) -> str:
+        """The digest of what a verification belongs to; empty where it belongs to nothing in particular."""
+        return _digest(self._newest.binding, f"{id}:{binding}") if binding is not None else ""
+
+    def number_digest(self, number: str) -> str:
+        """The digest of an E.164 number: it names the number's limits and chooses the partition."""
+        return _digest(self._newest.number, number)
+
+    def number_digests(self, number: str) -> list[str]:
+        """The digests of an E.164 number under every key, to recognise one that was stored before a rotation."""
+        return [_digest(keys.number, number) for keys in self._keys]
+
+    def ip_digest(self, ip: str) -> str:
+        """The digest of an end user's address, in canonical form."""
+        return _digest(self._newest.ip, ip)
+
+    def idempotency_digest(self, number: str, idempotency_key: str) -> str:
+        """The digest of an Idempotency-Key together with the number it was used for."""
+        return _digest(self._newest.idempotency, f"{number}:{idempotency_key}")
+
+    def callback_token(self, gateway: str, id: str, send: int) -> str:
+        """A signed token that names a verification and a send, good for one gateway's callbacks only."""
+        return f"{id}.{send}.{_digest(self._newest.callback, f'{gateway}:{id}:{send}')}"
+
+    def read_callback_token(self, gateway: str, token: str) -> tuple[str, int] | None:
+        """The id and send number that a token names, or None where it is not one of ours for this gateway."""
+        id_, _, rest = token.partition(".")
+        send, _, signature = rest.partition(".")
+        if partition_of(id_) is None or not (send.isascii() and send.isdigit() and len(send) <= 3):
+            return None
+        message = f"{gateway}:{id_}:{send}"
+        for keys in self._keys:
+            if hmac.compare_digest(_digest(keys.callback, message).encode(), signature.encode()):
+                return id_, int(send)
+        return None

@@ -1,0 +1,53 @@
+"""Phone numbers: what is accepted, how one is normalised, how one is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import phonenumbers
+from phonenumbers import PhoneNumberFormat, PhoneNumberType
+
+_REACHABLE = {PhoneNumberType.MOBILE, PhoneNumberType.FIXED_LINE_OR_MOBILE, PhoneNumberType.UNKNOWN}
+
+
+class UnreadableNumberError(ValueError):
+    """The text is no phone number; the message says how to write one."""
+
+
+class NumberNotAllowedError(ValueError):
+    """It is a phone number, but not one that a code is sent to; the message says why."""
+
+
+def parse_number(text: str, default_region: str | None, regions: Collection[str]) -> str:
+    """Turn what the caller wrote into E.164 (ITU-T E.164, ``+79991234567``).
+
+    ``default_region`` (ISO 3166, or None) says how to read a national number; ``regions`` is what the tenant
+    allows, empty meaning everywhere. Raises UnreadableNumberError or NumberNotAllowedError.
+    """
+    try:
+        number = phonenumbers.parse(text, default_region)
+    except phonenumbers.NumberParseException as error:
+        hint = "write it in E.164, like +79991234567"
+        if default_region is not None:
+            hint += f", or as it is dialled in {default_region}"
+        raise UnreadableNumberError(f"Not a phone number; {hint}.") from error
+    if number.extension:
+        raise UnreadableNumberError("A number with an extension cannot receive a code.")
+    if not phonenumbers.is_valid_number(number):
+        raise NumberNotAllowedError("No such number can exist.")
+    if phonenumbers.number_type(number) not in _REACHABLE:
+        raise NumberNotAllowedError("Only mobile numbers can receive a code.")
+    region = phonenumbers.region_code_for_number(number)
+    if regions and region not in regions:
+        raise NumberNotAllowedError("Numbers of this region are not allowed.")
+    return phonenumbers.format_number(number, PhoneNumberFormat.E164)
+
+
+def mask(number: str) -> str:
+    """Hide the middle of an E.164 number: ``+7999*****67``. At least four digits are hidden, whatever the length."""
+    digits = number.removeprefix("+")
+    shown = max(0, min(4, len(digits) - 6))
+    hidden = len(digits) - shown - 2
+    if hidden < 1:
+        return "+" + "*" * len(digits)
+    return f"+{digits[:shown]}{'*' * hidden}{digits[-2:]}"

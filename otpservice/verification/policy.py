@@ -1,0 +1,32 @@
+"""What one tenant's verifications are allowed: the settings that the scripts and handlers work with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from otpservice.verification.lifecycle import Fallback
+from otpservice.verification.limits import Rule
+
+LONGEST_LIFE_MS = 600_000  # never more than ten minutes from the start (ASVS 4.0.3, 2.7.2)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """One tenant's rules; every time is in milliseconds."""
+
+    tenant: str
+    fallback: Fallback
+    code_length: int
+    default_region: str | None
+    regions: frozenset[str]
+    max_attempts: int
+    max_sends: int
+    ttl_ms: int
+    resend_after_ms: int
+    retention_ms: int
+    deadline_ms: int
+    max_backlog: int
+    number_rules: tuple[Rule, ...]
+    failure_rules: tuple[Rule, ...]
+    ip_rules: tuple[Rule, ...]
+    tenant_rules: tuple[Rule, ...]
