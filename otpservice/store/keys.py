@@ -1,0 +1,42 @@
+"""Names of keys. Everything that one script touches lies in one hash slot, named by ``{partition}``."""
+
+from __future__ import annotations
+
+from zlib import crc32
+
+READINESS = "otp:readiness"
+
+
+def partition_for(number_digest: str, partitions: int) -> int:
+    """The partition that a number's verifications live in."""
+    return crc32(number_digest.encode()) % partitions
+
+
+def verification(partition: int, id: str) -> str:
+    """A verification: a hash."""
+    return f"otp:{{{partition}}}:v:{id}"
+
+
+def number_limits(partition: int, tenant: str, number_digest: str) -> str:
+    """The rate-limit state of a number: a hash."""
+    return f"otp:{{{partition}}}:n:{tenant}:{number_digest}"
+
+
+def idempotency(partition: int, tenant: str, digest: str) -> str:
+    """What an Idempotency-Key started: a string, the id."""
+    return f"otp:{{{partition}}}:k:{tenant}:{digest}"
+
+
+def outbox(partition: int) -> str:
+    """The sends to do: a stream."""
+    return f"otp:{{{partition}}}:outbox"
+
+
+def ip_limits(tenant: str, ip_digest: str) -> str:
+    """The rate-limit state of an end user's address: a string."""
+    return f"otp:ip:{tenant}:{ip_digest}"
+
+
+def tenant_limits(tenant: str) -> str:
+    """The rate-limit state of a tenant: a string."""
+    return f"otp:tenant:{tenant}"

@@ -1,0 +1,14 @@
+-- KEYS: 1 verification
+-- ARGV: tenant, retention (ms)
+-- Returns: {'cancelled', fields} | {'ended', status} | {'not-found'}
+-- include clock verification
+local verification = read(KEYS[1], ARGV[1])
+if not verification then
+  return { 'not-found' }
+end
+if verification.s == 'pending' then
+  finish(KEYS[1], verification, 'cancelled', tonumber(ARGV[2]))
+elseif verification.s ~= 'cancelled' then
+  return { 'ended', verification.s }
+end
+return { 'cancelled', public(verification) }

@@ -1,0 +1,47 @@
+-- KEYS: 1 verification, 2 outbox
+-- ARGV: id, tenant, fallback ('': as before), ttl, longest life, resend after, retention, deadline (ms), backlog, rules
+-- Returns: {'accepted', fields} | {'too-soon', ms} | {'rate-limited', ms} | {'no-sends-left'} | {'overloaded'} | {'ended', status} | {'not-found'}
+-- include clock limits verification outbox
+local id, tenant, fallback = ARGV[1], ARGV[2], ARGV[3]
+local ttl, longest_life, resend_after, retention = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
+local deadline, max_backlog = tonumber(ARGV[8]), tonumber(ARGV[9])
+
+local verification = read(KEYS[1], tenant)
+if not verification then
+  return { 'not-found' }
+end
+if verification.s ~= 'pending' then
+  return { 'ended', verification.s }
+end
+if tonumber(verification.l) <= 0 then
+  return { 'no-sends-left' }
+end
+local too_soon = tonumber(verification.u) + resend_after - now
+if too_soon > 0 then
+  return { 'too-soon', too_soon }
+end
+if redis.call('XLEN', KEYS[2]) >= max_backlog then
+  return { 'overloaded' }
+end
+local number, rules = number_key(KEYS[1], verification), read_rules(10)
+local wait, state, horizon = consult(rules, redis.call('HGET', number, 's'))
+if wait > 0 then
+  return { 'rate-limited', wait }
+end
+charge(number, 's', state, horizon)
+
+verification.l = redis.call('HINCRBY', KEYS[1], 'l', -1)
+verification.i = redis.call('HINCRBY', KEYS[1], 'i', 1)
+verification.u = integer(now)
+verification.e = integer(math.min(now + ttl, tonumber(verification.o) + longest_life))
+if fallback ~= '' then verification.f = fallback end
+for _, field in ipairs({ 'dc', 'dr', 'dp', 'dg', 'dq', 'dw' }) do
+  verification[field] = nil
+end
+verification.ds = 'queued'
+-- The old code ends here, not when the new one is made.
+redis.call('HDEL', KEYS[1], 'h', 'k', 'dc', 'dr', 'dp', 'dg', 'dq', 'dw')
+redis.call('HSET', KEYS[1], 'u', verification.u, 'e', verification.e, 'f', verification.f, 'ds', 'queued')
+redis.call('PEXPIRE', KEYS[1], tonumber(verification.e) - now + retention)
+enqueue(KEYS[2], id, verification.i, deadline, verification.c)
+return { 'accepted', public(verification) }

@@ -1,0 +1,43 @@
+-- KEYS: 1 verification
+-- ARGV: tenant, retention (ms), sends offered, rules of wrong codes, then for each secret key: key id, binding digest, a code hash for each send
+-- Returns: {'verified', fields} | {'incorrect', attempts left} | {'rate-limited', ms} | {'code-not-sent'} | {'ended', status} | {'not-found'}
+-- include clock limits verification
+local retention, sends = tonumber(ARGV[2]), tonumber(ARGV[3])
+local rules, offers = read_rules(4)
+
+local verification = read(KEYS[1], ARGV[1])
+if not verification then
+  return { 'not-found' }
+end
+if verification.s ~= 'pending' then
+  return { 'ended', verification.s }
+end
+if not verification.h then
+  return { 'code-not-sent' }
+end
+local number = number_key(KEYS[1], verification)
+local wait, state, horizon = consult(rules, redis.call('HGET', number, 'f'))
+if wait > 0 then
+  return { 'rate-limited', wait }
+end
+
+local code_matches, binding_matches = false, not verification.b and ARGV[offers + 1] == ''
+for offer = offers, #ARGV, sends + 2 do
+  if ARGV[offer] == verification.k and ARGV[offer + 1 + tonumber(verification.i)] == verification.h then
+    code_matches = tonumber(verification.i) <= sends
+  end
+  if verification.b and ARGV[offer + 1] == verification.b then
+    binding_matches = true
+  end
+end
+if code_matches and binding_matches then
+  finish(KEYS[1], verification, 'verified', retention)
+  return { 'verified', public(verification) }
+end
+
+charge(number, 'f', state, horizon)
+local attempts_left = redis.call('HINCRBY', KEYS[1], 'a', -1)
+if attempts_left <= 0 then
+  finish(KEYS[1], verification, 'exhausted', retention)
+end
+return { 'incorrect', attempts_left }

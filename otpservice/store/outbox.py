@@ -1,0 +1,224 @@
+"""The outbox, as a delivery worker needs it: read the sends to do, arm, settle.
+
+Each partition has a stream, read by the consumer group ``senders``. An entry stays pending until it is settled;
+what a dead worker left is claimed by another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+import redis.asyncio
+
+from otpservice.store import keys, scripts
+from otpservice.store.connection import store_errors
+from otpservice.store.scripts import Argument, Reply, Script
+from otpservice.verification.digests import Keyring
+from otpservice.verification.ids import MAX_PARTITIONS
+from otpservice.verification.lifecycle import Fallback, Outcome, Status
+from otpservice.verification.numbers import mask
+
+GROUP = "senders"
+_OUTBOX_TTL_MS = 86_400_000
+_FORGET_CONSUMER_AFTER_MS = 3_600_000
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A send to do. ``deadline`` is in milliseconds since 1970, by Redis's clock."""
+
+    partition: int
+    entry_id: str
+    id: str
+    send: int
+    deadline: int
+    code_length: int
+
+
+@dataclass(frozen=True, slots=True)
+class Armed:
+    """The code's hash is stored and the send may go out, for ``left_ms`` milliseconds from now."""
+
+    tenant: str
+    number: str
+    fallback: Fallback
+    left_ms: int
+
+    def __repr__(self) -> str:
+        return f"Armed(number={mask(self.number)!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The send may not go out. ``reason`` is what to record, or None where nothing is left to record it on."""
+
+    reason: str | None
+
+
+class Outbox:
+    """The sends to do, for one consumer. Every method raises StoreUnavailableError where Redis fails.
+
+    ``client`` serves commands that answer at once, ``reader`` those that block.
+    """
+
+    def __init__(
+        self,
+        client: redis.asyncio.Redis,
+        reader: redis.asyncio.Redis,
+        keyring: Keyring,
+        partitions: int,
+        consumer: str,
+    ) -> None:
+        self._client = client
+        self._reader = reader
+        self._keyring = keyring
+        self._configured = range(partitions)
+        self._outboxes = {keys.outbox(partition): partition for partition in self._configured}
+        self._consumer = consumer
+
+    async def prepare(self) -> None:
+        """Find the outboxes there are and see that each has its consumer group. Repeating it changes nothing.
+
+        An outbox beyond the configured partitions is one that another setting of ``partitions`` fills or filled.
+        """
+        with store_errors():
+            names = [keys.outbox(partition) for partition in range(MAX_PARTITIONS)]
+            pipeline = self._client.pipeline(transaction=False)
+            for name in names:
+                pipeline.exists(name)
+            exists = await pipeline.execute()
+            self._outboxes = {
+                name: partition
+                for partition, name in enumerate(names)
+                if partition in self._configured or exists[partition]
+            }
+            for name in self._outboxes:
+                await self._create_group(name)
+
+    async def read(self, count: int, block_ms: int) -> list[Entry]:
+        """Up to ``count`` sends (of each partition) that no worker has; waits ``block_ms`` for the first."""
+        with store_errors():
+            try:
+                streams = await self._reader.xreadgroup(
+                    GROUP, self._consumer, dict.fromkeys(self._outboxes, ">"), count=count, block=block_ms
+                )
+            except redis.ResponseError as error:
+                if not str(error).startswith(("NOGROUP", "UNBLOCKED")):
+                    raise
+                await self.prepare()  # the outbox was idle for so long that it went away, or Redis lost it
+                return []
+            pairs = streams.items() if isinstance(streams, dict) else streams
+            return [entry for name, batches in pairs for entry in self._entries(str(name), batches)]
+
+    async def claim(self, idle_ms: int, count: int) -> list[Entry]:
+        """Up to ``count`` sends (of each partition) that their worker has not touched for ``idle_ms``."""
+        claimed: list[Entry] = []
+        with store_errors():
+            for name in list(self._outboxes):
+                try:
+                    reply = await self._client.xautoclaim(
+                        name, GROUP, self._consumer, min_idle_time=idle_ms, count=count
+                    )
+                except redis.ResponseError as error:
+                    if not str(error).startswith("NOGROUP"):
+                        raise
+                    await self._create_group(name)
+                else:
+                    claimed += self._entries(name, reply[1])
+        return claimed
+
+    async def keep(self, entries: Sequence[Entry]) -> None:
+        """Tell Redis that these sends are still being worked on, so that nobody claims them."""
+        if not entries:
+            return
+        by_outbox: dict[str, list[str]] = {}
+        for entry in entries:
+            by_outbox.setdefault(keys.outbox(entry.partition), []).append(entry.entry_id)
+        with store_errors():
+            pipeline = self._client.pipeline(transaction=False)
+            for name, entry_ids in by_outbox.items():
+                pipeline.xclaim(name, GROUP, self._consumer, 0, entry_ids, justid=True)  # type: ignore[arg-type]
+            await pipeline.execute(raise_on_error=False)
+
+    async def forget_dead_consumers(self) -> None:
+        """Remove the names of workers that are long gone and left nothing pending."""
+        with store_errors():
+            for name in list(self._outboxes):
+                if not await self._client.exists(name):
+                    continue
+                for consumer in await self._client.xinfo_consumers(name, GROUP):
+                    if consumer["pending"] == 0 and consumer["idle"] > _FORGET_CONSUMER_AFTER_MS:
+                        await self._client.xgroup_delconsumer(name, GROUP, consumer["name"])
+
+    async def arm(self, entry: Entry, code: str) -> Armed | Refused:
+        """Store the hash of the code that is about to be sent; from now on this code, and no earlier one, verifies."""
+        code_hash = self._keyring.code_hash(entry.id, entry.send, code)
+        arguments: list[Argument] = [entry.send, entry.deadline, code_hash.key_id, code_hash.digest]
+        match await self._run(scripts.ARM, [keys.verification(entry.partition, entry.id)], arguments):
+            case ["armed", tenant, number, fallback, left_ms]:
+                return Armed(tenant, number, Fallback(fallback), left_ms)
+            case ["late"]:
+                return Refused("deadline")
+            case ["ended", status]:
+                return Refused(Status(status))
+            case ["moot"]:
+                return Refused(None)
+            case reply:
+                raise AssertionError(f"arm answered {reply[0]!r}")
+
+    async def settle(self, entry: Entry, outcome: Outcome | None, gateway: str | None = None) -> bool:
+        """Record the outcome (None: there is nothing to record), acknowledge the entry and delete it.
+
+        Returns whether the outcome was recorded: not where a resend replaced the send or a report said more.
+        """
+        arguments: list[Argument] = [GROUP, entry.entry_id, entry.send]
+        if outcome is None:
+            arguments += [""] * 6
+        else:
+            arguments += [
+                outcome.state,
+                outcome.channel or "",
+                outcome.reason or "",
+                outcome.price or "",
+                gateway or "",
+                outcome.request_id or "",
+            ]
+        names = [keys.verification(entry.partition, entry.id), keys.outbox(entry.partition)]
+        return bool(await self._run(scripts.SETTLE, names, arguments))
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+        await self._reader.aclose()
+
+    async def _create_group(self, name: str) -> None:
+        try:
+            await self._client.xgroup_create(name, GROUP, id="0", mkstream=True)
+            await self._client.pexpire(name, _OUTBOX_TTL_MS)
+        except redis.ResponseError as error:
+            if not str(error).startswith("BUSYGROUP"):
+                raise
+
+    def _entries(self, name: str, messages: Sequence[Any]) -> list[Entry]:
+        return [
+            Entry(
+                partition=self._outboxes[name],
+                entry_id=entry_id,
+                id=fields["id"],
+                send=int(fields["send"]),
+                deadline=int(fields["deadline"]),
+                code_length=int(fields["code_length"]),
+            )
+            for entry_id, fields in messages
+            if fields  # one that was deleted while it was pending comes back empty
+        ]
+
+    async def _run(self, script: Script, key_names: Sequence[str], arguments: Sequence[Argument]) -> Reply:
+        with store_errors():
+            try:
+                return await self._client.evalsha(script.sha, len(key_names), *key_names, *arguments)
+            except redis.exceptions.NoScriptError:
+                return await self._client.eval(script.source, len(key_names), *key_names, *arguments)

@@ -1,0 +1,52 @@
+"""The Lua scripts: read once, called by the digest of their content.
+
+EVALSHA rather than Redis Functions: two versions of the service run side by side during a rolling deploy, and
+each calls its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import sha1
+from importlib.resources import files
+from typing import Any
+
+_INCLUDE = "-- include "
+_FOLDER = files("otpservice.store") / "lua"
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """One script. ``sha`` is what Redis knows it by."""
+
+    name: str
+    source: str
+    sha: str
+
+
+def _load(name: str) -> Script:
+    """Read ``lua/<name>.lua``, with the files of ``lua/lib/`` that its include line names put in its place."""
+    lines = []
+    for line in (_FOLDER / f"{name}.lua").read_text("utf-8").splitlines():
+        if line.startswith(_INCLUDE):
+            parts = line.removeprefix(_INCLUDE).split()
+            lines += [(_FOLDER / "lib" / f"{part}.lua").read_text("utf-8") for part in parts]
+        else:
+            lines.append(line)
+    source = "\n".join(lines)
+    # Redis names a script by its SHA-1; this guards nothing.
+    return Script(name, source, sha1(source.encode(), usedforsecurity=False).hexdigest())
+
+
+START = _load("start")
+VERIFY = _load("verify")
+RESEND = _load("resend")
+CANCEL = _load("cancel")
+GET = _load("get")
+LIMIT = _load("limit")
+REPORT = _load("report")
+ARM = _load("arm")
+SETTLE = _load("settle")
+
+Argument = str | int
+Reply = Any  # what a script returns: each one's header says

@@ -1,0 +1,333 @@
+"""Verifications in Redis, as the API needs them: each call is one script, and one round trip."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import redis
+
+from otpservice.store import keys, scripts
+from otpservice.store.connection import store_errors
+from otpservice.store.scripts import Argument, Reply, Script
+from otpservice.verification.digests import Keyring
+from otpservice.verification.errors import (
+    CodeNotSentError,
+    EndedError,
+    IncorrectCodeError,
+    NoSendsLeftError,
+    NotFoundError,
+    OverloadedError,
+    RateLimitedError,
+    TooSoonError,
+    VerificationError,
+)
+from otpservice.verification.ids import new_id, partition_of
+from otpservice.verification.lifecycle import (
+    Channel,
+    Delivery,
+    DeliveryState,
+    Fallback,
+    Outcome,
+    Status,
+    Verification,
+)
+from otpservice.verification.limits import Rule
+from otpservice.verification.numbers import mask
+from otpservice.verification.policy import LONGEST_LIFE_MS, Policy
+
+_OVERLOADED_RETRY_MS = 5000
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What a start asks for; ``number`` is E.164, ``ip`` the end user's address in canonical form."""
+
+    number: str
+    fallback: Fallback
+    code_length: int
+    binding: str | None = None
+    purpose: str | None = None
+    ip: str | None = None
+    idempotency_key: str | None = None
+
+    def __repr__(self) -> str:
+        return f"Start(number={mask(self.number)!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """What a start led to; ``replayed`` where its Idempotency-Key had led there before."""
+
+    verification: Verification
+    replayed: bool
+
+
+class Verifications:
+    """The verifications of all tenants. Safe to share between threads.
+
+    Every method raises StoreUnavailableError where Redis cannot decide, and NotFoundError for an id that is
+    not this tenant's. Methods that act raise EndedError once the verification has ended.
+    """
+
+    def __init__(self, client: redis.Redis, keyring: Keyring, partitions: int) -> None:
+        self._client = client
+        self._keyring = keyring
+        self._partitions = partitions
+
+    def start(self, request: Start, policy: Policy) -> Started:
+        """Create a verification and the outbox entry of its first send, all or nothing.
+
+        Raises RateLimitedError or OverloadedError.
+        """
+        self._charge_shared_limits(request.ip, policy)
+        digest = self._keyring.number_digest(request.number)
+        partition = keys.partition_for(digest, self._partitions)
+        id_ = new_id(partition)
+        key_names = [
+            keys.verification(partition, id_),
+            keys.number_limits(partition, policy.tenant, digest),
+            keys.outbox(partition),
+        ]
+        if request.idempotency_key is not None:
+            key = self._keyring.idempotency_digest(request.number, request.idempotency_key)
+            key_names.append(keys.idempotency(partition, policy.tenant, key))
+        arguments = [
+            id_,
+            policy.tenant,
+            request.number,
+            mask(request.number),
+            digest,
+            self._keyring.binding_digest(id_, request.binding),
+            request.purpose or "",
+            request.code_length,
+            request.fallback,
+            policy.max_attempts,
+            policy.max_sends - 1,
+            policy.ttl_ms,
+            policy.retention_ms,
+            policy.deadline_ms,
+            -(-policy.max_backlog // self._partitions),
+            *_rules(policy.number_rules),
+        ]
+        match self._run(scripts.START, key_names, arguments):
+            case ["created", fields]:
+                return Started(_verification(id_, fields, policy), replayed=False)
+            case ["replayed", fields, first_id, _]:
+                return Started(_verification(first_id, fields, policy), replayed=True)
+            case ["forgotten", _, first_id, created]:
+                return Started(_forgotten(first_id, int(created), request, policy), replayed=True)
+            case refusal:
+                raise _refusal(refusal)
+
+    def verify(self, id: str, code: str, binding: str | None, policy: Policy) -> Verification:
+        """Check a handed-in code, count it, decide. Returns the verification, verified, at most once ever.
+
+        Raises IncorrectCodeError, CodeNotSentError, RateLimitedError (limit ``number-failures``).
+        """
+        arguments: list[Argument] = [
+            policy.tenant,
+            policy.retention_ms,
+            policy.max_sends,
+            *_rules(policy.failure_rules),
+        ]
+        for offer in self._keyring.offers(id, policy.max_sends, code, binding):
+            arguments += [offer.key_id, offer.binding, *offer.digests]
+        match self._run(scripts.VERIFY, [_key(id)], arguments):
+            case ["verified", fields]:
+                return _verification(id, fields, policy)
+            case ["rate-limited", wait]:
+                raise RateLimitedError("number-failures", wait)
+            case refusal:
+                raise _refusal(refusal)
+
+    def resend(self, id: str, fallback: Fallback | None, policy: Policy) -> Verification:
+        """End the current code and queue the send of a new one.
+
+        Raises TooSoonError, NoSendsLeftError, RateLimitedError, OverloadedError.
+        """
+        arguments = [
+            id,
+            policy.tenant,
+            fallback or "",
+            policy.ttl_ms,
+            LONGEST_LIFE_MS,
+            policy.resend_after_ms,
+            policy.retention_ms,
+            policy.deadline_ms,
+            -(-policy.max_backlog // self._partitions),
+            *_rules(policy.number_rules),
+        ]
+        match self._run(scripts.RESEND, [_key(id), keys.outbox(_partition(id))], arguments):
+            case ["accepted", fields]:
+                return _verification(id, fields, policy)
+            case refusal:
+                raise _refusal(refusal)
+
+    def cancel(self, id: str, policy: Policy) -> Verification:
+        """End a pending verification; one that was cancelled before stays so."""
+        match self._run(scripts.CANCEL, [_key(id)], [policy.tenant, policy.retention_ms]):
+            case ["cancelled", fields]:
+                return _verification(id, fields, policy)
+            case refusal:
+                raise _refusal(refusal)
+
+    def get(self, id: str, policy: Policy) -> Verification:
+        """The verification as it stands now."""
+        match self._run(scripts.GET, [_key(id)], [policy.tenant]):
+            case ["found", fields]:
+                return _verification(id, fields, policy)
+            case refusal:
+                raise _refusal(refusal)
+
+    def wait(self, id: str, policy: Policy, seconds: float) -> Verification:
+        """The verification as soon as it is settled, or as it stands after ``seconds``."""
+        deadline = time.monotonic() + seconds
+        with self._changes(id) as changes:
+            while True:
+                found = self.get(id, policy)
+                left = deadline - time.monotonic()
+                if found.is_settled or left <= 0:
+                    return found
+                until_expiry = found.expires_at / 1000 - time.time()
+                with store_errors():
+                    changes.get_message(timeout=max(0.05, min(left, until_expiry)))
+
+    def report(self, id: str, send: int, gateway: str, number: str, outcome: Outcome) -> str:
+        """Record what a gateway reports of a send to ``number`` (E.164).
+
+        Returns ``recorded``, ``unchanged``, ``stale`` or ``wrong-number``; only the first changes anything.
+        """
+        arguments = [
+            send,
+            gateway,
+            outcome.state,
+            outcome.channel or "",
+            outcome.reason or "",
+            outcome.price or "",
+            outcome.request_id or "",
+            *self._keyring.number_digests(number),
+        ]
+        return str(self._run(scripts.REPORT, [_key(id)], arguments))
+
+    def check(self) -> None:
+        """Run a script that writes: Redis answers, runs scripts and is not a read-only replica."""
+        self._run(scripts.LIMIT, [keys.READINESS], _rules([Rule(1_000_000, 1)]))
+
+    @contextmanager
+    def _changes(self, id: str) -> Iterator[redis.client.PubSub]:
+        """A subscription to whatever happens to a verification: scripts publish to its key's name."""
+        subscription = self._client.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
+        try:
+            with store_errors():
+                subscription.subscribe(_key(id))
+            yield subscription
+        finally:
+            subscription.close()
+
+    def _charge_shared_limits(self, ip: str | None, policy: Policy) -> None:
+        """Charge the limits that live in slots of their own: of an end user's address and of the tenant."""
+        limits: list[tuple[str, str, tuple[Rule, ...]]] = []
+        if ip is not None and policy.ip_rules:
+            limits.append(("ip", keys.ip_limits(policy.tenant, self._keyring.ip_digest(ip)), policy.ip_rules))
+        if policy.tenant_rules:
+            limits.append(("tenant", keys.tenant_limits(policy.tenant), policy.tenant_rules))
+        for limit, key, rules in limits:
+            wait = int(self._run(scripts.LIMIT, [key], _rules(rules)))
+            if wait > 0:
+                raise RateLimitedError(limit, wait)
+
+    def _run(self, script: Script, key_names: Sequence[str], arguments: Sequence[Argument]) -> Reply:
+        with store_errors():
+            try:
+                return self._client.evalsha(script.sha, len(key_names), *key_names, *arguments)
+            except redis.exceptions.NoScriptError:  # Redis was restarted or is new: EVAL runs it and keeps it
+                return self._client.eval(script.source, len(key_names), *key_names, *arguments)
+
+
+def _partition(id: str) -> int:
+    partition = partition_of(id)
+    if partition is None:
+        raise NotFoundError
+    return partition
+
+
+def _key(id: str) -> str:
+    return keys.verification(_partition(id), id)
+
+
+def _rules(rules: Sequence[Rule]) -> list[Argument]:
+    """A list of rules as the scripts read it."""
+    arguments: list[Argument] = [len(rules)]
+    for rule in rules:
+        arguments += [rule.count, rule.interval_microseconds]
+    return arguments
+
+
+def _refusal(reply: Reply) -> VerificationError:  # noqa: PLR0911 - a table
+    """What a script's refusal means."""
+    match reply:
+        case ["not-found"]:
+            return NotFoundError()
+        case ["ended", status]:
+            return EndedError(Status(status))
+        case ["incorrect", attempts_left]:
+            return IncorrectCodeError(attempts_left)
+        case ["code-not-sent"]:
+            return CodeNotSentError()
+        case ["no-sends-left"]:
+            return NoSendsLeftError()
+        case ["too-soon", wait]:
+            return TooSoonError("the last send is too recent", wait)
+        case ["rate-limited", wait]:
+            return RateLimitedError("number", wait)
+        case ["overloaded"]:
+            return OverloadedError("too many sends wait", _OVERLOADED_RETRY_MS)
+    raise AssertionError(f"a script answered {reply[0]!r}")
+
+
+def _verification(id: str, fields: Sequence[str], policy: Policy) -> Verification:
+    """Read the fields that ``public`` in lua/lib/verification.lua writes."""
+    (status, number, purpose, code_length, fallback, attempts, sends, created, expires, last_send,
+     state, channel, reason, price, gateway) = fields  # fmt: skip
+    may_resend = status == Status.PENDING and int(sends) > 0
+    return Verification(
+        id=id,
+        status=Status(status),
+        number=number,
+        purpose=purpose or None,
+        code_length=int(code_length),
+        fallback=Fallback(fallback),
+        attempts_left=int(attempts),
+        sends_left=int(sends),
+        created_at=int(created),
+        expires_at=int(expires),
+        resend_at=int(last_send) + policy.resend_after_ms if may_resend else None,
+        delivery=Delivery(
+            state=DeliveryState(state),
+            channel=Channel(channel) if channel else None,
+            reason=reason or None,
+            price=price or None,
+            gateway=gateway or None,
+        ),
+    )
+
+
+def _forgotten(id: str, created: int, request: Start, policy: Policy) -> Verification:
+    """What is left to say of a verification that an Idempotency-Key outlived: that it is over."""
+    return Verification(
+        id=id,
+        status=Status.EXPIRED,
+        number=mask(request.number),
+        purpose=request.purpose,
+        code_length=request.code_length,
+        fallback=request.fallback,
+        attempts_left=0,
+        sends_left=0,
+        created_at=created,
+        expires_at=created + policy.ttl_ms,
+        resend_at=None,
+        delivery=Delivery(DeliveryState.FAILED, None, "forgotten", None, None),
+    )
