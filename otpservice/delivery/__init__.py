@@ -1,0 +1,1 @@
+"""HTTP out: the worker that reads the outbox, the route over the gateways, and the gateways."""

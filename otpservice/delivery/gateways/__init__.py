@@ -1,0 +1,1 @@
+"""Outside providers: one module each, all behind ``base.Gateway``."""

@@ -1,0 +1,103 @@
+"""What every gateway is: something that takes a code for a number, answers, and may report later.
+
+The exceptions tell the route what to do next; their text never holds a code or a number.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Protocol
+
+from otpservice.verification.lifecycle import Fallback, Outcome
+from otpservice.verification.numbers import mask
+
+_LONGEST_TEXT = 64
+_DIGITS = re.compile(r"\d{4,}")
+_PRICE = re.compile(r"[0-9]{1,7}(\.[0-9]{1,4})?")
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One code for one number. ``number`` is E.164; ``callback_url`` is None where no reports are wanted."""
+
+    number: str
+    code: str
+    fallback: Fallback
+    callback_url: str | None
+
+    def __repr__(self) -> str:
+        return f"Message(number={mask(self.number)!r})"
+
+
+class Gateway(Protocol):
+    """A provider that codes are handed to."""
+
+    @property
+    def name(self) -> str:
+        """Its name in the settings."""
+
+    @property
+    def max_in_flight(self) -> int:
+        """How many sends it takes at once."""
+
+    async def send(self, message: Message) -> Outcome:
+        """Hand one code over. Raises a GatewayError where the gateway did not take it."""
+
+    async def aclose(self) -> None:
+        """Close its connections."""
+
+
+class GatewayError(Exception):
+    """The gateway did not take the send, so the next one may. ``reason`` is what to record of it."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class UnavailableError(GatewayError):
+    """It failed in a way that may pass: worth a retry, ``retry_after`` seconds from now where it said so."""
+
+    def __init__(self, reason: str, retry_after: float | None = None) -> None:
+        super().__init__(reason)
+        self.retry_after = retry_after
+
+
+class AnswerTimeoutError(GatewayError):
+    """It took the request and did not answer in time. It may have delivered, so it is not asked again."""
+
+
+class AccountError(GatewayError):
+    """It refuses us: no money, disabled, a wrong key. No send will get through until somebody acts."""
+
+
+class NumberRefusedError(GatewayError):
+    """It refuses the number itself; no other gateway is asked."""
+
+
+class DefectError(GatewayError):
+    """It says that our request is malformed: a defect of this service, the same at every gateway."""
+
+
+def safe_text(text: object, code: str | None) -> str | None:
+    """A gateway's free text, fit to store and log: short, printable, without the code or any longer number."""
+    if not isinstance(text, str):
+        return None
+    if code:
+        text = text.replace(code, "***")
+    printable = "".join(character if character.isprintable() else " " for character in text[:1024])
+    return _DIGITS.sub("***", printable).strip()[:_LONGEST_TEXT] or None
+
+
+def safe_price(price: object, code: str | None) -> str | None:
+    """A gateway's price, where it is one (``3.00``), and not the code in disguise."""
+    return price if isinstance(price, str) and price != code and _PRICE.fullmatch(price) else None
+
+
+def safe_request_id(request_id: object, code: str | None) -> str | None:
+    """A gateway's own id of the request, where it is one, and the code is not in it."""
+    if not isinstance(request_id, str) or not _REQUEST_ID.fullmatch(request_id):
+        return None
+    return None if code and code in request_id else request_id
