@@ -1,0 +1,1 @@
+"""HTTP in: the wire contract, version 1."""

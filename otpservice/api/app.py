@@ -1,0 +1,91 @@
+"""The application factory."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import structlog
+from flask import Flask, Response, g, request
+
+from otpservice.api import callbacks, health, openapi, problems, verifications
+from otpservice.api.auth import Authenticator
+from otpservice.api.schemas import LARGEST_BODY_BYTES
+from otpservice.store.verifications import Verifications
+from otpservice.verification.digests import Keyring
+from otpservice.verification.policy import Policy
+from otpservice.verification.reports import ReportReader
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_QUIET = frozenset({"/healthz", "/readyz"})
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What the application is made of.
+
+    ``tenants`` maps the hex SHA-256 of each API key to its tenant's policy, ``report_readers`` each gateway's name to
+    the reader of its reports, ``test_code_lengths`` each test number (E.164) to the length of its code.
+    ``max_waiters`` is how many requests may wait for a delivery at once.
+    """
+
+    verifications: Verifications
+    keyring: Keyring
+    tenants: Mapping[str, Policy]
+    report_readers: Mapping[str, ReportReader]
+    test_code_lengths: Mapping[str, int]
+    max_waiters: int
+
+
+def create_app(parts: Parts) -> Flask:
+    """The WSGI application. Shares nothing with another one made by the same process."""
+    app = Flask(__name__)
+    app.config["MAX_CONTENT_LENGTH"] = LARGEST_BODY_BYTES
+    problems.register(app)
+    app.register_blueprint(
+        verifications.create_blueprint(
+            parts.verifications,
+            Authenticator(parts.tenants),
+            parts.test_code_lengths,
+            parts.max_waiters,
+        )
+    )
+    app.register_blueprint(callbacks.create_blueprint(parts.verifications, parts.keyring, parts.report_readers))
+    app.register_blueprint(health.create_blueprint(parts.verifications, openapi.document()))
+    app.before_request(_begin)
+    app.after_request(_end)
+    return app
+
+
+def _begin() -> None:
+    g.began = time.perf_counter()
+    given = request.headers.get("X-Request-ID", "")
+    g.request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
+
+
+def _end(response: Response) -> Response:
+    """Finish the headers, and log one line."""
+    headers = response.headers
+    headers["X-Request-ID"] = g.request_id
+    headers["X-Content-Type-Options"] = "nosniff"
+    headers.setdefault("Cache-Control", "no-store")
+    rule = request.url_rule.rule if request.url_rule is not None else None
+    policy: Policy | None = g.get("policy")
+    write = log.debug if rule in _QUIET and response.status_code < 400 else log.info
+    write(
+        "request",
+        request_id=g.request_id,
+        method=request.method,
+        route=rule,  # not the path: a callback's holds a token
+        status=response.status_code,
+        outcome=g.get("outcome"),
+        tenant=policy.tenant if policy is not None else None,
+        verification=g.get("verification"),
+        duration_ms=round((time.perf_counter() - g.began) * 1000, 2),
+    )
+    return response

@@ -1,0 +1,60 @@
+"""The page that shows the OpenAPI document: rendered once, with nothing loaded from elsewhere and no script."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from dataclasses import dataclass
+from hashlib import sha256
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+
+_TEMPLATES = files("otpservice.api") / "templates"
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """An HTML page and the Content-Security-Policy that lets it do no more than it does."""
+
+    content: bytes
+    policy: str
+
+
+def render(document: dict[str, Any]) -> Page:
+    """The page for an OpenAPI document."""
+    style = (_TEMPLATES / "docs.css").read_text("utf-8")
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["resolve"] = lambda schema: _resolve(schema, document)
+    environment.filters["kind"] = _kind
+    template = environment.from_string((_TEMPLATES / "docs.html").read_text("utf-8"))
+    content = template.render(document=document, style=style, methods=("get", "post"))
+    digest = b64encode(sha256(style.encode()).digest()).decode()
+    policy = (
+        f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+    return Page(content.encode(), policy)
+
+
+def _resolve(schema: dict[str, Any], document: dict[str, Any]) -> dict[str, Any]:
+    """The schema that a reference names, or the schema itself."""
+    name = schema.get("$ref", "").removeprefix("#/components/schemas/")
+    resolved: dict[str, Any] = document["components"]["schemas"][name] if name else schema
+    return resolved
+
+
+def _kind(schema: dict[str, Any]) -> str:
+    """A property's type in a few words."""
+    if "$ref" in schema:
+        return str(schema["$ref"].rpartition("/")[2])
+    if "enum" in schema:
+        return " | ".join("null" if value is None else str(value) for value in schema["enum"])
+    kind = schema.get("type", "any")
+    text = " | ".join(kind) if isinstance(kind, list) else str(kind)
+    if "format" in schema:
+        text += f", {schema['format']}"
+    if "pattern" in schema:
+        text += f", {schema['pattern']}"
+    if "maxLength" in schema:
+        text += f", up to {schema['maxLength']} characters"
+    return text

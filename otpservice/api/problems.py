@@ -1,0 +1,172 @@
+"""Every refusal as ``application/problem+json`` (RFC 9457), and the one place where errors become statuses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+import structlog
+from flask import Flask, Response, g
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
+
+from otpservice.logs import log_defect
+from otpservice.verification.errors import (
+    CodeNotSentError,
+    EndedError,
+    IncorrectCodeError,
+    NoSendsLeftError,
+    NotFoundError,
+    OverloadedError,
+    RateLimitedError,
+    RetryLaterError,
+    StoreUnavailableError,
+    TooSoonError,
+    VerificationError,
+)
+
+MEDIA_TYPE = "application/problem+json"
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One kind of refusal: ``type`` is ``/problems/<name>``."""
+
+    name: str
+    status: int
+    title: str
+
+
+PROBLEMS = {
+    problem.name: problem
+    for problem in (
+        Problem("malformed-body", 400, "The body is not JSON"),
+        Problem("unauthorized", 401, "No valid API key"),
+        Problem("not-found", 404, "Not found"),
+        Problem("method-not-allowed", 405, "Method not allowed"),
+        Problem("code-not-sent", 409, "No code has been made yet"),
+        Problem("too-soon", 409, "Too soon for another send"),
+        Problem("no-sends-left", 409, "No sends left"),
+        Problem("verified", 410, "The verification has already been verified"),
+        Problem("expired", 410, "The verification has expired"),
+        Problem("exhausted", 410, "The attempts are used up"),
+        Problem("cancelled", 410, "The verification was cancelled"),
+        Problem("body-too-large", 413, "The body is too large"),
+        Problem("unsupported-media-type", 415, "The body must be application/json"),
+        Problem("invalid-request", 422, "The request is not valid"),
+        Problem("number-not-allowed", 422, "No code is sent to this number"),
+        Problem("incorrect-code", 422, "The code is not correct"),
+        Problem("rate-limited", 429, "Too many requests"),
+        Problem("internal-error", 500, "Internal error"),
+        Problem("overloaded", 503, "The service is overloaded"),
+        Problem("store-unavailable", 503, "The store is unavailable"),
+    )
+}
+_BY_STATUS = {
+    400: "malformed-body",
+    404: "not-found",
+    405: "method-not-allowed",
+    413: "body-too-large",
+    415: "unsupported-media-type",
+}
+
+
+@dataclass
+class ProblemError(Exception):
+    """A refusal on its way out. ``members`` join the standard ones, ``headers`` the response's."""
+
+    name: str
+    detail: str
+    members: Mapping[str, Any] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def respond(error: ProblemError) -> Response:
+    """The response that a refusal becomes."""
+    problem = PROBLEMS[error.name]
+    g.outcome = error.name
+    body = {
+        "type": f"/problems/{problem.name}",
+        "title": problem.title,
+        "status": problem.status,
+        "detail": error.detail,
+        **error.members,
+    }
+    response = Response(orjson.dumps(body), problem.status, mimetype=MEDIA_TYPE)
+    response.headers.update(error.headers)
+    return response
+
+
+def problem_of(error: VerificationError) -> ProblemError:  # noqa: PLR0911 - a table
+    """What an error of the domain looks like to the caller."""
+    match error:
+        case NotFoundError():
+            return ProblemError("not-found", "There is no such verification.")
+        case EndedError():
+            return ProblemError(error.status.value, "Start a new verification.")
+        case IncorrectCodeError():
+            return ProblemError(
+                "incorrect-code",
+                "The code or the binding is not the right one.",
+                {"attempts_left": error.attempts_left},
+            )
+        case CodeNotSentError():
+            return ProblemError("code-not-sent", "The code is still to be made; no attempt was used.")
+        case NoSendsLeftError():
+            return ProblemError("no-sends-left", "Start a new verification.")
+        case TooSoonError():
+            return ProblemError("too-soon", "The last send is too recent.", headers=_retry_after(error))
+        case RateLimitedError():
+            return ProblemError(
+                "rate-limited",
+                f"The rate limit on this {_LIMITED[error.limit]} is reached.",
+                {"limit": error.limit},
+                _retry_after(error),
+            )
+        case OverloadedError():
+            return ProblemError("overloaded", "Too many sends wait already.", headers=_retry_after(error))
+        case StoreUnavailableError():
+            log.error("store-unavailable", error=str(error))
+            return ProblemError("store-unavailable", "Nothing was decided; try again.", headers=_retry_after(error))
+    raise AssertionError(f"no problem for {type(error).__name__}")
+
+
+_LIMITED = {
+    "number": "number's codes",
+    "number-failures": "number's wrong codes",
+    "ip": "address",
+    "tenant": "tenant",
+}
+
+
+def _retry_after(error: RetryLaterError) -> dict[str, str]:
+    return {"Retry-After": str(max(1, -(-error.retry_after_ms // 1000)))}
+
+
+def register(app: Flask) -> None:
+    """Turn every error of ``app`` into a problem."""
+
+    @app.errorhandler(ProblemError)
+    def refused(error: ProblemError) -> Response:
+        return respond(error)
+
+    @app.errorhandler(VerificationError)
+    def verification_refused(error: VerificationError) -> Response:
+        return respond(problem_of(error))
+
+    @app.errorhandler(HTTPException)
+    def http_refused(error: HTTPException) -> Response:
+        status = error.code or 500
+        name = _BY_STATUS.get(status, "malformed-body" if status < 500 else "internal-error")
+        headers = {}
+        if isinstance(error, MethodNotAllowed):
+            headers["Allow"] = ", ".join(sorted(error.valid_methods or ()))
+        return respond(ProblemError(name, f"{PROBLEMS[name].title}.", headers=headers))
+
+    @app.errorhandler(Exception)
+    def failed(error: Exception) -> Response:
+        log_defect(log, "request-defect", error)
+        return respond(ProblemError("internal-error", "The request failed; the log says where."))

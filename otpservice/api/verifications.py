@@ -1,0 +1,150 @@
+"""Start, verify, resend, cancel, get."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from threading import BoundedSemaphore
+
+import orjson
+from flask import Blueprint, Response, g, request
+
+from otpservice.api.auth import Authenticator
+from otpservice.api.problems import ProblemError
+from otpservice.api.schemas import (
+    EmptyRequest,
+    ResendRequest,
+    StartRequest,
+    VerifyRequest,
+    invalid,
+    read_body,
+    represent,
+)
+from otpservice.store.verifications import Start, Verifications
+from otpservice.verification.ids import partition_of
+from otpservice.verification.lifecycle import Verification
+from otpservice.verification.numbers import NumberNotAllowedError, UnreadableNumberError, parse_number
+from otpservice.verification.policy import Policy
+
+_LONGEST_IDEMPOTENCY_KEY = 255
+_LONGEST_WAIT_SECONDS = 30
+_WAIT = re.compile(r"wait\s*=\s*\"?([0-9]{1,6})\"?")
+
+
+def create_blueprint(
+    verifications: Verifications,
+    authenticate: Authenticator,
+    test_code_lengths: Mapping[str, int],
+    max_waiters: int,
+) -> Blueprint:
+    """Everything under ``/v1/verifications``.
+
+    ``test_code_lengths`` maps a test number (E.164) to the length of its code; ``max_waiters`` is how many requests
+    of this process may wait for a delivery at once.
+    """
+    blueprint = Blueprint("verifications", __name__, url_prefix="/v1/verifications")
+    blueprint.before_request(authenticate)
+    start_schema, verify_schema = StartRequest(), VerifyRequest()
+    resend_schema, empty_schema = ResendRequest(), EmptyRequest()
+    waiters = BoundedSemaphore(max_waiters)
+
+    @blueprint.post("")
+    def start() -> Response:
+        policy: Policy = g.policy
+        body = read_body(start_schema)
+        number = _number(body["number"], policy, test_code_lengths)
+        started = verifications.start(
+            Start(
+                number=number,
+                fallback=body.get("fallback", policy.fallback),
+                code_length=test_code_lengths.get(number) or body.get("code_length", policy.code_length),
+                binding=body.get("binding"),
+                purpose=body.get("purpose"),
+                ip=body.get("ip"),
+                idempotency_key=_idempotency_key(),
+            ),
+            policy,
+        )
+        response = _answer(started.verification, 201)
+        response.headers["Location"] = f"/v1/verifications/{started.verification.id}"
+        if started.replayed:
+            response.headers["Idempotent-Replayed"] = "true"
+        return response
+
+    @blueprint.post("/<id>/verify")
+    def verify(id: str) -> Response:
+        _name(id)
+        body = read_body(verify_schema)
+        return _answer(verifications.verify(id, body["code"], body.get("binding"), g.policy))
+
+    @blueprint.post("/<id>/resend")
+    def resend(id: str) -> Response:
+        _name(id)
+        body = read_body(resend_schema, optional=True)
+        return _answer(verifications.resend(id, body.get("fallback"), g.policy), 202)
+
+    @blueprint.post("/<id>/cancel")
+    def cancel(id: str) -> Response:
+        _name(id)
+        read_body(empty_schema, optional=True)
+        return _answer(verifications.cancel(id, g.policy))
+
+    @blueprint.get("/<id>")
+    def get(id: str) -> Response:
+        _name(id)
+        found = verifications.get(id, g.policy)
+        seconds = _preferred_wait()
+        if seconds is None:
+            return _answer(found)
+        if not found.is_settled:
+            # Waiting holds a thread, and verify needs threads too: past the limit the answer comes at once.
+            if not waiters.acquire(blocking=False):
+                return _answer(found)
+            try:
+                found = verifications.wait(id, g.policy, seconds)
+            finally:
+                waiters.release()
+        response = _answer(found)
+        response.headers["Preference-Applied"] = f"wait={seconds}"
+        return response
+
+    return blueprint
+
+
+def _name(id: str) -> None:
+    """Let the log name the verification: only if it is an id, for a caller may have put anything in its place."""
+    if partition_of(id) is not None:
+        g.verification = id
+
+
+def _answer(verification: Verification, status: int = 200) -> Response:
+    g.verification = verification.id
+    g.outcome = verification.status.value
+    return Response(orjson.dumps(represent(verification)), status, mimetype="application/json")
+
+
+def _number(text: str, policy: Policy, test_numbers: Mapping[str, int]) -> str:
+    if text in test_numbers:
+        return text
+    try:
+        return parse_number(text, policy.default_region, policy.regions)
+    except UnreadableNumberError as error:
+        raise invalid({"number": [str(error)]}) from None
+    except NumberNotAllowedError as error:
+        raise ProblemError("number-not-allowed", str(error)) from None
+
+
+def _idempotency_key() -> str | None:
+    key = request.headers.get("Idempotency-Key")
+    if key is not None and not (0 < len(key) <= _LONGEST_IDEMPOTENCY_KEY and key.isascii() and key.isprintable()):
+        raise invalid({"Idempotency-Key": [f"Must be 1 to {_LONGEST_IDEMPOTENCY_KEY} printable ASCII characters."]})
+    return key
+
+
+def _preferred_wait() -> int | None:
+    """Seconds to wait, from ``Prefer: wait=N`` (RFC 7240, 4.3). A preference that makes no sense is ignored."""
+    for preference in ",".join(request.headers.getlist("Prefer")).split(","):
+        match = _WAIT.fullmatch(preference.strip())
+        if match is not None:
+            return min(int(match[1]), _LONGEST_WAIT_SECONDS)
+    return None
