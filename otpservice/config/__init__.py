@@ -1,0 +1,37 @@
+"""The settings of a running service: a TOML file and the environment, checked, as frozen values.
+
+:func:`load` reads a file, :func:`describe` says what it amounts to, :class:`SettingsError` all that is wrong.
+"""
+
+from otpservice.config.describe import describe
+from otpservice.config.loading import load, parse
+from otpservice.config.settings import (
+    DeliverySettings,
+    GatewaySettings,
+    LimitSettings,
+    MobilgroupSettings,
+    RedisSettings,
+    Secret,
+    ServerSettings,
+    Settings,
+    SettingsError,
+    TenantSettings,
+    VerificationSettings,
+)
+
+__all__ = [
+    "DeliverySettings",
+    "GatewaySettings",
+    "LimitSettings",
+    "MobilgroupSettings",
+    "RedisSettings",
+    "Secret",
+    "ServerSettings",
+    "Settings",
+    "SettingsError",
+    "TenantSettings",
+    "VerificationSettings",
+    "describe",
+    "load",
+    "parse",
+]

@@ -1,0 +1,78 @@
+"""What a settings file amounts to, for people: every setting that is in force, secrets hidden."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from otpservice.config import paths
+from otpservice.config.settings import RedisSettings, Secret, Settings, TenantSettings
+
+_HIDDEN = "***"
+_SHOWN_OF_A_DIGEST = 8
+
+
+def describe(settings: Settings) -> str:
+    """Every setting in force as TOML, each tenant with what it takes from the general part.
+
+    It is for reading, not for loading again: secrets are ``***``, digests cut, passwords in URLs hidden.
+    """
+    return "\n".join(_table((), settings)) + "\n"
+
+
+def _table(path: paths.Path, table: object) -> Iterator[str]:
+    """The lines of a table: first its own values, then the tables in it."""
+    inner: list[tuple[str, Any]] = []
+    for key, value in _entries(table):
+        if isinstance(value, Mapping) or is_dataclass(value):
+            inner.append((key, value))
+        elif value is None:
+            yield f"# {key} is not set"
+        else:
+            yield f"{paths.bare_or_quoted(key)} = {_value(value)}"
+    for key, value in inner:
+        header = (*path, key)
+        if not isinstance(value, Mapping) or not any(is_dataclass(entry) for entry in value.values()):
+            yield f"\n[{paths.dotted(header)}]"
+        yield from _table(header, value)
+
+
+def _entries(table: object) -> Iterator[tuple[str, Any]]:
+    if isinstance(table, Mapping):
+        yield from table.items()
+        return
+    for each in fields(table):  # type: ignore[arg-type]  # a dataclass, as _table says
+        if each.name == "name":
+            continue  # it is in the header
+        value = getattr(table, each.name)
+        if isinstance(table, RedisSettings) and each.name == "url":
+            value = _without_password(table.url)
+        elif isinstance(table, TenantSettings) and each.name == "api_keys":
+            value = tuple(f"sha256:{digest[:_SHOWN_OF_A_DIGEST]}..." for digest in table.api_keys)
+        yield each.name, value
+
+
+def _value(value: object) -> str:
+    match value:
+        case bool():
+            return str(value).lower()
+        case int() | float():
+            return f"{value:.15g}" if isinstance(value, float) else str(value)
+        case Secret():
+            return paths.quoted(_HIDDEN)
+        case frozenset():
+            return _value(tuple(sorted(value)))
+        case tuple():
+            return f"[{', '.join(_value(each) for each in value)}]"
+        case _:
+            return paths.quoted(str(value))
+
+
+def _without_password(url: Secret) -> str:
+    parts = urlsplit(url.reveal())
+    credentials, at, server = parts.netloc.rpartition("@")
+    # A user alone is hidden too, as it may be a token, and any query, as redis-py takes a password there.
+    netloc = f"{_HIDDEN if credentials else ''}{at}{server}"
+    return f"{parts.scheme}://{netloc}{parts.path}" + (f"?{_HIDDEN}" if parts.query else "")

@@ -1,0 +1,217 @@
+"""What a settings file may hold: the schemas of its tables, and what must fit between them.
+
+They give the keys that are there and no others; the defaults are those of the dataclasses in ``settings``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, NamedTuple
+
+import phonenumbers
+from marshmallow import EXCLUDE, RAISE, Schema, ValidationError, validate, validates_schema
+
+from otpservice.config.fields import (
+    DIGEST,
+    NEW_KEY_HINT,
+    Choice,
+    Flag,
+    GatewayKey,
+    HttpUrl,
+    Items,
+    KeyDigest,
+    Part,
+    RedisUrl,
+    Region,
+    RuleText,
+    Seconds,
+    SecretKey,
+    Table,
+    TestCode,
+    Text,
+    Whole,
+)
+from otpservice.config.paths import bare_or_quoted, dotted, quoted
+from otpservice.config.settings import DeliverySettings, GatewaySettings, MobilgroupSettings
+
+_NAME = re.compile(r"[a-z0-9_-]{1,32}")
+_WRONG_NAME = "a name must be 1 to 32 of a-z, 0-9, _ and -"
+_E164 = re.compile(r"\+[1-9][0-9]{6,14}")
+_WRONG_NUMBER = "a number must be + and 7 to 15 digits, with the country code"
+_AT_LEAST_ONE = validate.Length(min=1, error="at least one is needed")
+
+
+class Outside(str):
+    """Text that stands elsewhere, in the environment or a file, and so must not be shown."""
+
+    __slots__ = ()
+
+
+class Section(Schema):
+    """A table with known keys; says of an unknown one which was probably meant."""
+
+    class Meta:
+        unknown = RAISE
+
+    error_messages = {"type": "must be a table"}  # noqa: RUF012 - marshmallow declares it so
+
+    def handle_error(self, error: ValidationError, data: Any, **kwargs: Any) -> None:
+        if self.unknown != RAISE or not isinstance(data, Mapping):
+            return
+        for key in set(data) - set(self.load_fields):
+            close = difflib.get_close_matches(key, self.load_fields, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"known here: {', '.join(self.load_fields)}"
+            error.messages_dict[key] = [f"unknown key; {hint}"]
+
+
+class ServerSchema(Section):
+    host = Text()
+    port = Whole(0, 65535)
+    workers = Whole(1, 64)
+    threads = Whole(1, 1024)
+    delivery = Flag()
+
+
+class RedisSchema(Section):
+    url = RedisUrl()
+    partitions = Whole(1, 36**2)  # two base-36 digits of an id
+
+
+class VerificationSchema(Section):
+    code_length = Whole(4, 6, unit="digits")
+    ttl = Whole(30, 600, unit="seconds")
+    max_attempts = Whole(1, 10)
+    max_sends = Whole(1, 10)
+    resend_after = Whole(0, 600, unit="seconds")
+    retention = Whole(60, 86400, unit="seconds")
+
+
+class LimitsSchema(Section):
+    number = Items(RuleText(), most=8)
+    number_failures = Items(RuleText(), most=8)
+    ip = Items(RuleText(), most=8)
+    tenant = Items(RuleText(), most=8)
+
+
+class DeliverySchema(Section):
+    route = Items(Text(), least=1, distinct=True)
+    deadline = Whole(1, 120, unit="seconds")
+    max_backlog = Whole(1)
+
+
+class MobilgroupSchema(Section):
+    kind = Text(required=True)
+    url = HttpUrl()
+    api_key = GatewayKey(required=True)
+    auth = Choice("header", "body")
+    timeout = Seconds(60)
+    max_in_flight = Whole(1, 10000)
+
+
+class GatewayKind(NamedTuple):
+    """How a kind of gateway is checked, and what it amounts to."""
+
+    schema: type[Section]
+    settings: type[GatewaySettings]
+
+
+GATEWAY_KINDS: Final[Mapping[str, GatewayKind]] = {
+    "mobilgroup": GatewayKind(MobilgroupSchema, MobilgroupSettings),
+}
+
+
+class _KindSchema(Section):
+    """The one key that says what the others may be."""
+
+    class Meta:
+        unknown = EXCLUDE
+
+    kind = Choice(*GATEWAY_KINDS, required=True)
+
+
+def _read_gateway(value: object) -> dict[str, Any]:
+    kind: str = _KindSchema().load(value)["kind"]  # type: ignore[arg-type]  # load checks it
+    read: dict[str, Any] = GATEWAY_KINDS[kind].schema().load(value)  # type: ignore[arg-type]
+    return read
+
+
+class TenantSchema(Section):
+    api_keys = Items(KeyDigest(), least=1, required=True)
+    fallback = Choice("voice", "sms", "none")
+    default_region = Region()
+    regions = Items(Region())
+    verification = Part(VerificationSchema)
+    limits = Part(LimitsSchema)
+
+    @validates_schema(pass_original=True, skip_on_field_errors=False)
+    def _default_region_is_allowed(self, data: Any, original_data: Any, **kwargs: Any) -> None:
+        default, regions = (_table(original_data).get(key) for key in ("default_region", "regions"))
+        allowed = [region for _, region in _texts(regions)]
+        if not allowed or not _known_regions(default, *allowed):
+            return  # every region is allowed, or the fields have said what is wrong
+        if default not in allowed:
+            raise ValidationError("must be one of the regions", "default_region")
+
+
+class SettingsSchema(Section):
+    """A whole settings file."""
+
+    secret_keys = Items(SecretKey(), least=1, distinct=True, hint=NEW_KEY_HINT, required=True)
+    public_url = HttpUrl()
+    server = Part(ServerSchema)
+    redis = Part(RedisSchema)
+    verification = Part(VerificationSchema)
+    limits = Part(LimitsSchema)
+    delivery = Part(DeliverySchema)
+    gateways = Table(_NAME, _WRONG_NAME, _read_gateway, required=True, validate=_AT_LEAST_ONE)
+    tenants = Table(_NAME, _WRONG_NAME, lambda value: TenantSchema().load(value), required=True, validate=_AT_LEAST_ONE)
+    test_numbers = Table(_E164, _WRONG_NUMBER, TestCode().deserialize)
+
+    # These look at the file as written, so that they speak up also when something else is wrong with it.
+
+    @validates_schema(pass_original=True, skip_on_field_errors=False)
+    def _routes_lead_somewhere(self, data: Any, original_data: Any, **kwargs: Any) -> None:
+        known = _table(_table(original_data).get("gateways"))
+        delivery = _table(_table(original_data).get("delivery"))
+        if not known:
+            return  # said already
+        there_are = f"is configured; there are: {', '.join(map(bare_or_quoted, sorted(known)))}"
+        errors: dict[int, list[str]] = {}
+        for index, name in _texts(delivery.get("route", DeliverySettings().route)):
+            if name not in known:
+                shown = "of that name" if isinstance(name, Outside) else quoted(name)
+                errors[index] = [f"no gateway {shown} {there_are}"]
+        if errors:
+            raise ValidationError({"delivery": {"route": errors}})
+
+    @validates_schema(pass_original=True, skip_on_field_errors=False)
+    def _a_key_belongs_to_one_tenant(self, data: Any, original_data: Any, **kwargs: Any) -> None:
+        first: dict[str, str] = {}
+        errors: dict[str, Any] = {}
+        for name, tenant in _table(_table(original_data).get("tenants")).items():
+            for index, digest in _texts(_table(tenant).get("api_keys")):
+                if not DIGEST.fullmatch(digest):
+                    continue  # its field has said so
+                place = dotted(("tenants", name, "api_keys", index))
+                owner = first.setdefault(digest.lower(), place)
+                if owner != place:
+                    keys = errors.setdefault(name, {"api_keys": {}})["api_keys"]
+                    keys[index] = [f"is the same key as {owner}; each must be given only once"]
+        if errors:
+            raise ValidationError({"tenants": errors})
+
+
+def _table(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _texts(value: object) -> Iterator[tuple[int, str]]:
+    """The texts of a list, each with its index."""
+    items = value if isinstance(value, list | tuple) else ()
+    return ((index, item) for index, item in enumerate(items) if isinstance(item, str))
+
+
+def _known_regions(*regions: object) -> bool:
+    return all(isinstance(region, str) and region in phonenumbers.SUPPORTED_REGIONS for region in regions)

@@ -1,0 +1,156 @@
+"""What a settings file amounts to, as values: frozen, checked before they are made, ready to be pickled.
+
+The defaults stand here and nowhere else; the schemas know only what is allowed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, NoReturn
+
+from otpservice.verification.limits import Rule
+
+
+class Secret:
+    """Text that no repr, log line, error or ``dataclasses.asdict`` shows; :meth:`reveal` gives it out."""
+
+    __slots__ = ("_text",)
+    _text: str
+
+    def __init__(self, text: str) -> None:
+        object.__setattr__(self, "_text", text)
+
+    def reveal(self) -> str:
+        """The text itself, for the one place that needs it."""
+        return self._text
+
+    def __eq__(self, other: object) -> bool:
+        return self._text == other._text if isinstance(other, Secret) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash((Secret, self._text))
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(f"a Secret cannot change: {name}")
+
+    def __reduce__(self) -> tuple[type[Secret], tuple[str]]:
+        return Secret, (self._text,)
+
+
+_LOCAL_REDIS = Secret("redis://127.0.0.1:6379/0")
+
+
+@dataclass(frozen=True, slots=True)
+class VerificationSettings:
+    """The life of a verification. All times in seconds."""
+
+    code_length: int = 6
+    ttl: int = 300
+    max_attempts: int = 5
+    max_sends: int = 3
+    resend_after: int = 30
+    retention: int = 900
+
+
+@dataclass(frozen=True, slots=True)
+class LimitSettings:
+    """Rate limits, each a set of rules that must all hold; an empty one limits nothing."""
+
+    number: tuple[Rule, ...] = (Rule(5, 3600), Rule(10, 86400))
+    number_failures: tuple[Rule, ...] = (Rule(10, 3600),)
+    ip: tuple[Rule, ...] = (Rule(20, 3600),)
+    tenant: tuple[Rule, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """Where the API is served, and with how much. Port 0 is any free one; each worker has ``threads``."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    workers: int = 2
+    threads: int = 32
+    delivery: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class RedisSettings:
+    """Where the state is kept. The URL may carry a password, so all of it is secret."""
+
+    url: Secret = _LOCAL_REDIS
+    partitions: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class DeliverySettings:
+    """How codes go out: gateways in the order they are tried, and the seconds that one send may take."""
+
+    route: tuple[str, ...] = ("mobilgroup",)
+    deadline: int = 20
+    max_backlog: int = 10000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MobilgroupSettings:
+    """A gateway of kind ``mobilgroup`` (GATEWAY.md). ``timeout`` is in seconds."""
+
+    name: str
+    kind: Literal["mobilgroup"] = "mobilgroup"
+    url: str = "https://tg.mobilgroup.ru/api/send/"
+    api_key: Secret
+    auth: Literal["header", "body"] = "header"
+    timeout: float = 10
+    max_in_flight: int = 200
+
+
+# What a gateway of any kind amounts to; a further kind joins here and in schema.GATEWAY_KINDS.
+GatewaySettings = MobilgroupSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TenantSettings:
+    """A calling application. ``verification`` and ``limits`` are whole: its own laid over the general ones.
+
+    ``api_keys`` are SHA-256 digests, 64 lower-case hex digits each; no ``regions`` means every region.
+    """
+
+    name: str
+    api_keys: tuple[str, ...] = field(repr=False)
+    fallback: str = "sms"
+    default_region: str | None = None
+    regions: frozenset[str] = frozenset()
+    verification: VerificationSettings = VerificationSettings()
+    limits: LimitSettings = LimitSettings()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """A whole settings file. ``secret_keys`` are newest first; ``test_numbers`` maps E.164 to its code."""
+
+    secret_keys: tuple[Secret, ...]
+    public_url: str | None = None
+    server: ServerSettings = ServerSettings()
+    redis: RedisSettings = RedisSettings()
+    verification: VerificationSettings = VerificationSettings()
+    limits: LimitSettings = LimitSettings()
+    delivery: DeliverySettings = DeliverySettings()
+    gateways: Mapping[str, GatewaySettings]
+    tenants: Mapping[str, TenantSettings]
+    test_numbers: Mapping[str, Secret] = field(default_factory=dict, repr=False)
+
+
+class SettingsError(Exception):
+    """All that is wrong with a settings file: ``errors``, one line each, ``<path in the file>: <what>``."""
+
+    errors: tuple[str, ...]
+
+    def __init__(self, errors: tuple[str, ...]) -> None:
+        super().__init__(errors)
+        self.errors = errors
+
+    def __str__(self) -> str:
+        return "\n".join(self.errors)
