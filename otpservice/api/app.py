@@ -45,7 +45,8 @@ class Parts:
 def create_app(parts: Parts) -> Flask:
     """The WSGI application. Shares nothing with another one made by the same process."""
     app = Flask(__name__)
-    app.config["MAX_CONTENT_LENGTH"] = LARGEST_BODY_BYTES
+    app.config["MAX_CONTENT_LENGTH"] = LARGEST_BODY_BYTES + 1
+    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     problems.register(app)
     app.register_blueprint(
         verifications.create_blueprint(

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import structlog
-from flask import Blueprint, Response, g, request
+from flask import Blueprint, Response, g
 
 from otpservice.api.problems import ProblemError
+from otpservice.api.schemas import body_bytes
 from otpservice.store.verifications import Verifications
 from otpservice.verification.digests import Keyring
 from otpservice.verification.reports import ReportReader, UnreadableReportError
@@ -30,7 +31,7 @@ def create_blueprint(
         id_, send = named
         g.verification = id_
         try:
-            reported = reader(request.get_data(cache=False))
+            reported = reader(body_bytes())
         except UnreadableReportError as error:
             raise ProblemError("malformed-body", str(error)) from None
         g.outcome = verifications.report(id_, send, gateway, reported.number, reported.outcome)

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 from flask import request
 from marshmallow import Schema, ValidationError, fields, validate
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from otpservice.api.problems import ProblemError
 from otpservice.verification.codes import CODE_LENGTHS
@@ -128,7 +129,7 @@ class ProblemResponse(Schema):
 
 def read_body(schema: Schema, *, optional: bool = False) -> dict[str, Any]:
     """The request's body, checked. Refuses with 400, 413, 415 or 422; an absent ``optional`` one is empty."""
-    body = request.get_data(cache=False)
+    body = body_bytes()
     if optional and not body:
         return {}
     if request.mimetype != "application/json":
@@ -142,6 +143,14 @@ def read_body(schema: Schema, *, optional: bool = False) -> dict[str, Any]:
     except ValidationError as error:
         raise invalid(_by_field(error)) from None
     return loaded
+
+
+def body_bytes() -> bytes:
+    """The request's body as it came. Refuses with 413, also where no length was announced."""
+    body = request.get_data(cache=False)  # never more than MAX_CONTENT_LENGTH, one byte over what is allowed
+    if len(body) > LARGEST_BODY_BYTES:
+        raise RequestEntityTooLarge
+    return body
 
 
 def invalid(errors: dict[str, Any]) -> ProblemError:

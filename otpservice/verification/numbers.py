@@ -48,6 +48,6 @@ def mask(number: str) -> str:
     digits = number.removeprefix("+")
     shown = max(0, min(4, len(digits) - 6))
     hidden = len(digits) - shown - 2
-    if hidden < 1:
+    if hidden < 4:
         return "+" + "*" * len(digits)
     return f"+{digits[:shown]}{'*' * hidden}{digits[-2:]}"

@@ -1,0 +1,106 @@
+"""From settings to parts: what the commands have in common."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import time
+from functools import partial
+
+from otpservice.api.app import Parts
+from otpservice.config import GatewaySettings, Settings, TenantSettings
+from otpservice.delivery.gateways import mobilgroup
+from otpservice.delivery.gateways.base import Gateway
+from otpservice.delivery.route import Route
+from otpservice.delivery.worker import Worker
+from otpservice.store.connection import connect, connect_async
+from otpservice.store.outbox import Outbox
+from otpservice.store.verifications import Verifications
+from otpservice.verification.digests import Keyring
+from otpservice.verification.lifecycle import Fallback
+from otpservice.verification.policy import Policy
+
+_READ_BLOCK_SECONDS = 2.0
+
+
+def api_parts(settings: Settings) -> Parts:
+    """What the API is made of. Connects to nothing yet."""
+    keyring = _keyring(settings)
+    return Parts(
+        verifications=Verifications(connect(settings.redis.url.reveal()), keyring, settings.redis.partitions),
+        keyring=keyring,
+        tenants={
+            digest: policy
+            for tenant in settings.tenants.values()
+            for policy in [_policy(tenant, settings)]
+            for digest in tenant.api_keys
+        },
+        report_readers=dict.fromkeys(settings.gateways, mobilgroup.read_report),
+        test_code_lengths={number: len(code.reveal()) for number, code in settings.test_numbers.items()},
+        max_waiters=max(1, settings.server.threads // 4),
+    )
+
+
+def delivery_worker(settings: Settings) -> Worker:
+    """A delivery worker. To be called inside a running event loop."""
+    keyring = _keyring(settings)
+    url = settings.redis.url.reveal()
+    consumer = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+    outbox = Outbox(
+        connect_async(url),
+        connect_async(url, blocking_seconds=_READ_BLOCK_SECONDS),
+        keyring,
+        settings.redis.partitions,
+        consumer,
+    )
+    return Worker(
+        outbox,
+        Route([_gateway(settings.gateways[name]) for name in settings.delivery.route], time.monotonic),
+        partial(_callback_url, keyring, settings.public_url),
+        {number: code.reveal() for number, code in settings.test_numbers.items()},
+        time.monotonic,
+    )
+
+
+def _keyring(settings: Settings) -> Keyring:
+    return Keyring([secret.reveal().encode() for secret in settings.secret_keys])
+
+
+def _policy(tenant: TenantSettings, settings: Settings) -> Policy:
+    verification, limits = tenant.verification, tenant.limits
+    return Policy(
+        tenant=tenant.name,
+        fallback=Fallback(tenant.fallback),
+        code_length=verification.code_length,
+        default_region=tenant.default_region,
+        regions=tenant.regions,
+        max_attempts=verification.max_attempts,
+        max_sends=verification.max_sends,
+        ttl_ms=verification.ttl * 1000,
+        resend_after_ms=verification.resend_after * 1000,
+        retention_ms=verification.retention * 1000,
+        deadline_ms=settings.delivery.deadline * 1000,
+        max_backlog=settings.delivery.max_backlog,
+        number_rules=limits.number,
+        failure_rules=limits.number_failures,
+        ip_rules=limits.ip,
+        tenant_rules=limits.tenant,
+    )
+
+
+def _gateway(settings: GatewaySettings) -> Gateway:
+    return mobilgroup.Mobilgroup(
+        name=settings.name,
+        url=settings.url,
+        api_key=settings.api_key.reveal(),
+        auth=settings.auth,
+        timeout=settings.timeout,
+        max_in_flight=settings.max_in_flight,
+    )
+
+
+def _callback_url(keyring: Keyring, public_url: str | None, gateway: str, id: str, send: int) -> str | None:
+    if public_url is None:
+        return None
+    return f"{public_url}/v1/callbacks/{gateway}/{keyring.callback_token(gateway, id, send)}"
