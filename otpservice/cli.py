@@ -9,7 +9,7 @@ import secrets
 import signal
 import sys
 from collections.abc import Callable
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -98,8 +98,10 @@ def sandbox(host: str, port: int, api_key: str, balance: str) -> None:
     logs.configure()
     try:
         settings = SandboxSettings(api_key=api_key, balance=Decimal(balance))
-    except (ArithmeticError, ValueError) as error:
-        raise click.ClickException(str(error) or f"--balance: {balance!r} is no amount") from None
+    except InvalidOperation:
+        raise click.ClickException(f"balance: {balance!r} is no amount") from None
+    except ValueError as error:
+        raise click.ClickException(str(error)) from None
     try:
         asyncio.run(_run_sandbox(settings, host, port))
     except OSError as error:

@@ -49,10 +49,12 @@ class _Caller:
         return _expect(response, expect)
 
     async def message(self, started: Any) -> Any:
-        """The newest message on the phone."""
+        """The newest message on the phone, with a code as long as it should be."""
         response = await self._phones.get("/messages", params={"number": started["_number"].removeprefix("+")})
         messages = response.json()
         _require(bool(messages), "no message reached the phone")
+        length = len(messages[0]["code"])
+        _require(length == started["code_length"], f"a code of {length} digits, not {started['code_length']}")
         return messages[0]
 
 

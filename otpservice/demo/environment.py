@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -77,7 +77,7 @@ async def running(port: int, sandbox_port: int, *, log_to_file: bool = False) ->
     """
     _require_free("--port", port)
     _require_free("--sandbox-port", sandbox_port)
-    with tempfile.TemporaryDirectory(prefix="otpservice-demo-") as name:
+    with tempfile.TemporaryDirectory(prefix="otpservice-") as name:
         folder = Path(name)
         gateway_key = secrets.token_urlsafe(16)
         async with _valkey(folder) as valkey, _sandbox(gateway_key, sandbox_port) as sandbox_url:
@@ -119,13 +119,25 @@ async def _valkey(folder: Path) -> AsyncIterator[str]:
     path = folder / "valkey.sock"
     server = ValkeyServer(port=0, data_dir=folder / "valkey", persist=True, unix_socket_path=path)
     try:
-        await asyncio.to_thread(server.start)
+        await asyncio.to_thread(_start_without_interrupt, server.start)
     except Exception as error:
         raise DemoError(f"the embedded Valkey did not start: {error}") from None
     try:
         yield str(path)
     finally:
         await asyncio.to_thread(server.stop)
+
+
+def _start_without_interrupt(start: Callable[[], None]) -> None:
+    """Start a process that Ctrl-C does not reach: it inherits this thread's signal mask.
+
+    The terminal interrupts all that runs in it at once, and Valkey has to outlive what writes to it.
+    """
+    earlier = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, earlier)
 
 
 @asynccontextmanager

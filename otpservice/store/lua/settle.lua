@@ -12,9 +12,9 @@ local current, delivery, reporter = unpack(redis.call('HMGET', KEYS[1], 'i', 'ds
 if current ~= send then
   return 0
 end
--- A report overrides the answer, never the other way round; a failure that another gateway reported
+-- A report overrides the answer, never the other way round; only a failure that another gateway reported
 -- says nothing of the one that took the send in the end.
-if reporter and (reporter == gateway or delivery == 'delivered') then
+if reporter and (reporter == gateway or delivery ~= 'failed') then
   return 0
 end
 redis.call('HSET', KEYS[1], 'ds', state, 'dc', channel, 'dr', reason, 'dp', price, 'dg', gateway, 'dq', request_id)

@@ -1,0 +1,127 @@
+"""No clear code anywhere, no API key, and no full number outside a pending verification's own hash."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import redis
+
+from tests.e2e.system import Caller, System, digit_runs, new_number, other_than, wait_until
+
+
+@contextmanager
+def _monitored(system: System) -> Iterator[list[str]]:
+    """Every command that Redis is given while this lasts, those of scripts included."""
+    commands: list[str] = []
+    ended = threading.Event()
+
+    def watch(monitor: redis.client.Monitor, ready: threading.Event) -> None:
+        ready.set()
+        for command in monitor.listen():  # type: ignore[no-untyped-call]
+            commands.append(str(command["command"]))
+            if "end-of-watch" in commands[-1]:
+                break
+        ended.set()
+
+    with system.valkey.client() as client, client.monitor() as monitor:
+        ready = threading.Event()
+        threading.Thread(target=watch, args=(monitor, ready)).start()
+        assert ready.wait(10)
+        try:
+            yield commands
+        finally:
+            system.valkey.client().echo("end-of-watch")
+            assert ended.wait(10)
+
+
+def _stored(client: redis.Redis) -> dict[str, str]:
+    """All of Redis as text: every key, with its whole value, whatever its type."""
+    values: dict[str, str] = {}
+    for key in client.scan_iter():
+        match client.type(key):
+            case "string":
+                value = str(client.get(key))
+            case "hash":
+                value = str(client.hgetall(key))
+            case "stream":
+                value = str(client.xrange(key)) + str(client.xinfo_groups(key))
+            case kind:
+                raise AssertionError(f"{key!r} is a {kind}: no such key is known")
+        values[key] = value
+        assert client.ttl(key) > 0, f"{key!r} has no TTL"
+    return values
+
+
+def _full_run(system: System, caller: Caller) -> tuple[set[str], dict[str, str]]:
+    """A run with every kind of end. Returns all codes that were made, and the pending numbers with their ids."""
+    codes: set[str] = set()
+    pending: dict[str, str] = {}
+    for ending in ("00", "70", "71", "72", "73", "74", "80", "83", "92", "93", "94", "95", "96"):
+        number = new_number(ending)
+        started = caller.start(number, binding="session-1", purpose="login", ip="203.0.113.9")
+        caller.settled(started["id"])
+        pending[number] = started["id"]
+        codes |= {message["code"] for message in system.sandbox.messages(number)}
+    for end in ("verify", "exhaust", "cancel", "resend"):
+        number = new_number("72")
+        id_ = caller.start(number, headers={"Idempotency-Key": f"key of {end}"})["id"]
+        code = system.sandbox.code(number)
+        match end:
+            case "verify":
+                assert caller.verify(id_, code).status_code == 200
+            case "exhaust":
+                for _ in range(5):
+                    assert caller.verify(id_, other_than(code)).status_code == 422
+            case "cancel":
+                assert caller.cancel(id_).status_code == 200
+            case "resend":
+                assert caller.resend(id_).status_code == 202
+                caller.settled(id_)
+                codes.add(system.sandbox.code(number))
+                pending[number] = id_
+        codes.add(code)
+    wait_until(lambda: system.valkey.client().xlen("otp:{0}:outbox") == 0, "all sends to be settled")
+    for path, body in (
+        ("/v1/verifications", {"number": "+7999"}),
+        ("/v1/verifications", {"number": new_number(), "x": 1}),
+    ):
+        assert caller.client.post(path, json=body).status_code == 422
+    return codes, pending
+
+
+def test_nothing_secret_is_stored_logged_or_answered(own_system: System) -> None:
+    system = own_system
+    with _monitored(system) as commands, system.serve() as caller:
+        codes, pending = _full_run(system, caller)
+        stored = _stored(system.valkey.client())
+    assert len(codes) >= 8
+    everywhere = {"logs": system.logs, "answers": "\n".join(system.answers), **stored}
+    assert '"event":"send"' in system.logs
+    assert '"event":"request"' in system.logs
+    for place, text in everywhere.items():
+        assert not codes & digit_runs(text), f"a code is in {place}"
+        for secret in (system.api_key, system.secret_key, "sandbox-key"):
+            assert secret not in text, f"a key is in {place}"
+    for command in commands:
+        assert not codes & digit_runs(command), f"a code was given to Redis: {command[:60]}"
+
+    own_hashes = {f"otp:{{0}}:v:{id_}": number for number, id_ in pending.items()}
+    for place, text in everywhere.items():
+        for number in digit_runs(text):
+            if len(number) == 11 and number.startswith("7999"):
+                assert own_hashes.get(place) == f"+{number}", f"a full number is in {place}"
+    assert all(number.lstrip("+") in stored[key] for key, number in own_hashes.items()), (
+        "the scan sees no number at all"
+    )
+
+
+def test_only_live_data_stays(own_system: System) -> None:
+    """An outbox without entries and state with an end: nothing that grows for ever."""
+    with own_system.serve() as caller:
+        _full_run(own_system, caller)
+        client = own_system.valkey.client()
+        assert client.xlen("otp:{0}:outbox") == 0
+        assert client.xpending("otp:{0}:outbox", "senders")["pending"] == 0
+        assert all(client.ttl(key) > 0 for key in client.scan_iter())
