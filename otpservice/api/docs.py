@@ -9,6 +9,7 @@ from importlib.resources import files
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup, escape
 
 _TEMPLATES = files("otpservice.api") / "templates"
 
@@ -27,6 +28,7 @@ def render(document: dict[str, Any]) -> Page:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["resolve"] = lambda schema: _resolve(schema, document)
     environment.filters["kind"] = _kind
+    environment.filters["prose"] = _prose
     template = environment.from_string((_TEMPLATES / "docs.html").read_text("utf-8"))
     content = template.render(document=document, style=style, methods=("get", "post"))
     digest = b64encode(sha256(style.encode()).digest()).decode()
@@ -41,6 +43,13 @@ def _resolve(schema: dict[str, Any], document: dict[str, Any]) -> dict[str, Any]
     name = schema.get("$ref", "").removeprefix("#/components/schemas/")
     resolved: dict[str, Any] = document["components"]["schemas"][name] if name else schema
     return resolved
+
+
+def _prose(text: str) -> Markup:
+    """A description, with what stands between backticks as code; all else of it is text."""
+    parts = [escape(part) for part in text.split("`")]
+    marked = [Markup("<code>{}</code>").format(part) if place % 2 else part for place, part in enumerate(parts)]
+    return Markup("").join(marked)
 
 
 def _kind(schema: dict[str, Any]) -> str:

@@ -19,7 +19,7 @@ from otpservice.api.schemas import (
 )
 
 _DESCRIPTION = """\
-Proves that a person holds a phone number: *start* sends a code, *verify* says whether the code that the person typed is
+Proves that a person holds a phone number: `start` sends a code, `verify` says whether the code that the person typed is
 right. Every failed verify is an error status: a caller that looks at nothing but the status fails closed."""
 
 _EVERY = ("unauthorized", "store-unavailable")

@@ -76,17 +76,24 @@ class Worker:
         """Deliver until ``stop`` is called. Outlives every failure of Redis and of the gateways."""
         log.info("worker-started", capacity=self._capacity)
         await self._until_stopped(self._outbox.prepare)
-        housekeeping = [asyncio.create_task(self._keep()), asyncio.create_task(self._claim())]
+        reading, keeping, claiming = (asyncio.create_task(part()) for part in (self._read, self._keep, self._claim))
+        parts = (reading, keeping, claiming)
         try:
-            await self._read()
+            # None of them ends before the worker is told to stop, unless by a defect: then nothing goes on half.
+            await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
+            self.stop()
             log.info("worker-stopping", in_flight=len(self._in_flight))
+            await asyncio.wait({reading})
             await self._finish()
         finally:
-            for task in housekeeping:
-                task.cancel()
-            await asyncio.gather(*housekeeping, return_exceptions=True)
+            for part in parts:
+                part.cancel()
+            ended = await asyncio.gather(*parts, return_exceptions=True)
             await self._route.aclose()
             await self._outbox.aclose()
+        for error in ended:
+            if isinstance(error, Exception):
+                raise error
         log.info("worker-stopped")
 
     async def _read(self) -> None:
