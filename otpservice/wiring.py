@@ -27,8 +27,11 @@ _READ_BLOCK_SECONDS = 2.0
 def api_parts(settings: Settings) -> Parts:
     """What the API is made of. Connects to nothing yet."""
     keyring = _keyring(settings)
+    max_waiters = max(1, settings.server.threads // 4)
+    # A thread holds a connection while Redis works for it; one that waits for a delivery listens on another besides.
+    client = connect(settings.redis.url.reveal(), max_connections=settings.server.threads + max_waiters)
     return Parts(
-        verifications=Verifications(connect(settings.redis.url.reveal()), keyring, settings.redis.partitions),
+        verifications=Verifications(client, keyring, settings.redis.partitions),
         keyring=keyring,
         tenants={
             digest: policy
@@ -38,7 +41,7 @@ def api_parts(settings: Settings) -> Parts:
         },
         report_readers=dict.fromkeys(settings.gateways, mobilgroup.read_report),
         test_code_lengths={number: len(code.reveal()) for number, code in settings.test_numbers.items()},
-        max_waiters=max(1, settings.server.threads // 4),
+        max_waiters=max_waiters,
     )
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import redis
 
 from otpservice.store import keys, scripts
+from otpservice.store.clock import ServerClock
 from otpservice.store.connection import store_errors
 from otpservice.store.scripts import Argument, Reply, Script
 from otpservice.verification.digests import Keyring
@@ -21,6 +22,7 @@ from otpservice.verification.errors import (
     NotFoundError,
     OverloadedError,
     RateLimitedError,
+    StoreUnavailableError,
     TooSoonError,
     VerificationError,
 )
@@ -39,6 +41,8 @@ from otpservice.verification.numbers import mask
 from otpservice.verification.policy import LONGEST_LIFE_MS, Policy
 
 _OVERLOADED_RETRY_MS = 5000
+_TOO_LATE_RETRY_MS = 1000
+_SHORTEST_WAIT_SECONDS = 0.5  # between two looks, also where the clocks differ
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,7 @@ class Verifications:
 
     def __init__(self, client: redis.Redis, keyring: Keyring, partitions: int) -> None:
         self._client = client
+        self._clock = ServerClock(client)
         self._keyring = keyring
         self._partitions = partitions
 
@@ -193,7 +198,7 @@ class Verifications:
                     return found
                 until_expiry = found.expires_at / 1000 - time.time()
                 with store_errors():
-                    changes.get_message(timeout=max(0.05, min(left, until_expiry)))
+                    changes.get_message(timeout=max(_SHORTEST_WAIT_SECONDS, min(left, until_expiry)))
 
     def report(self, id: str, send: int, gateway: str, number: str, outcome: Outcome) -> str:
         """Record what a gateway reports of a send to ``number`` (E.164).
@@ -210,7 +215,7 @@ class Verifications:
             outcome.request_id or "",
             *self._keyring.number_digests(number),
         ]
-        return str(self._run(scripts.REPORT, [_key(id)], arguments))
+        return str(self._run(scripts.REPORT, [_key(id)], arguments)[0])
 
     def check(self) -> None:
         """Run a script that writes: Redis answers, runs scripts and is not a read-only replica."""
@@ -235,16 +240,31 @@ class Verifications:
         if policy.tenant_rules:
             limits.append(("tenant", keys.tenant_limits(policy.tenant), policy.tenant_rules))
         for limit, key, rules in limits:
-            wait = int(self._run(scripts.LIMIT, [key], _rules(rules)))
-            if wait > 0:
-                raise RateLimitedError(limit, wait)
+            match self._run(scripts.LIMIT, [key], _rules(rules)):
+                case ["rate-limited", wait]:
+                    raise RateLimitedError(limit, wait)
 
     def _run(self, script: Script, key_names: Sequence[str], arguments: Sequence[Argument]) -> Reply:
-        with store_errors():
-            try:
-                return self._client.evalsha(script.sha, len(key_names), *key_names, *arguments)
-            except redis.exceptions.NoScriptError:  # Redis was restarted or is new: EVAL runs it and keeps it
-                return self._client.eval(script.source, len(key_names), *key_names, *arguments)
+        """Run a script, unless Redis would only get to it when this call has given up."""
+        try:
+            with store_errors():
+                reply = self._evaluate(script, key_names, arguments)
+                if reply[0] == "too-late":  # it changed nothing: either the clocks moved, or Redis hangs
+                    self._clock.correct(int(reply[1]))
+                    reply = self._evaluate(script, key_names, arguments)
+        except StoreUnavailableError:
+            self._clock.forget()
+            raise
+        if reply[0] == "too-late":
+            raise StoreUnavailableError("Redis: too late", _TOO_LATE_RETRY_MS)
+        return reply
+
+    def _evaluate(self, script: Script, key_names: Sequence[str], arguments: Sequence[Argument]) -> Reply:
+        latest = self._clock.latest_start()
+        try:
+            return self._client.evalsha(script.sha, len(key_names), *key_names, *arguments, latest)
+        except redis.exceptions.NoScriptError:  # Redis was restarted or is new: EVAL runs it and keeps it
+            return self._client.eval(script.source, len(key_names), *key_names, *arguments, latest)
 
 
 def _partition(id: str) -> int:
@@ -277,6 +297,8 @@ def _refusal(reply: Reply) -> VerificationError:  # noqa: PLR0911 - a table
             return IncorrectCodeError(attempts_left)
         case ["code-not-sent"]:
             return CodeNotSentError()
+        case ["incomparable"]:
+            return StoreUnavailableError("the code was hashed under a key that is not configured", _OVERLOADED_RETRY_MS)
         case ["no-sends-left"]:
             return NoSendsLeftError()
         case ["too-soon", wait]:

@@ -1,7 +1,7 @@
 -- KEYS: 1 verification, 2 outbox
--- ARGV: id, tenant, fallback ('': as before), ttl, longest life, resend after, retention, deadline (ms), backlog, rules
--- Returns: {'accepted', fields} | {'too-soon', ms} | {'rate-limited', ms} | {'no-sends-left'} | {'overloaded'} | {'ended', status} | {'not-found'}
--- include clock limits verification outbox
+-- ARGV: id, tenant, fallback ('': as before), ttl, longest life, resend after, retention, deadline (ms), backlog, rules, latest time
+-- Returns: {'accepted', fields} | {'too-soon', ms} | {'rate-limited', ms} | {'no-sends-left'} | {'overloaded'} | {'ended', status} | {'not-found'} | {'too-late', now}
+-- include clock deadline limits verification outbox
 local id, tenant, fallback = ARGV[1], ARGV[2], ARGV[3]
 local ttl, longest_life, resend_after, retention = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local deadline, max_backlog = tonumber(ARGV[8]), tonumber(ARGV[9])
@@ -20,7 +20,7 @@ local too_soon = tonumber(verification.u) + resend_after - now
 if too_soon > 0 then
   return { 'too-soon', too_soon }
 end
-if redis.call('XLEN', KEYS[2]) >= max_backlog then
+if redis.call('XLEN', KEYS[2]) > max_backlog then
   return { 'overloaded' }
 end
 local number, rules = number_key(KEYS[1], verification), read_rules(10)

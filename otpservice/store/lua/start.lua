@@ -1,7 +1,7 @@
 -- KEYS: 1 verification, 2 the number's limits, 3 outbox, 4 idempotency key (optional)
--- ARGV: id, tenant, number, masked number, number digest, binding digest, purpose, code length, fallback, attempts, sends, ttl, retention, deadline (ms), backlog, rules
--- Returns: {'created', fields} | {'replayed', fields, id, 0} | {'forgotten', {}, id, created} | {'rate-limited', ms} | {'overloaded'}
--- include clock limits verification outbox
+-- ARGV: id, tenant, number, masked number, number digest, binding digest, purpose, code length, fallback, attempts, sends, ttl, retention, deadline (ms), backlog, rules, latest time
+-- Returns: {'created', fields} | {'replayed', fields, id, 0} | {'forgotten', {}, id, created} | {'rate-limited', ms} | {'overloaded'} | {'too-late', now}
+-- include clock deadline limits verification outbox
 local IDEMPOTENCY_TTL_MS = 86400000
 local id, tenant, number, masked, digest, binding, purpose, code_length, fallback, attempts, sends =
   ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8], ARGV[9], ARGV[10], ARGV[11]
@@ -16,7 +16,7 @@ if earlier then
   return { 'forgotten', {}, earlier, integer(now - IDEMPOTENCY_TTL_MS + redis.call('PTTL', KEYS[4])) }
 end
 
-if redis.call('XLEN', KEYS[3]) >= max_backlog then
+if redis.call('XLEN', KEYS[3]) > max_backlog then
   return { 'overloaded' }
 end
 local rules = read_rules(16)
