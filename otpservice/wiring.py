@@ -6,16 +6,21 @@ import os
 import secrets
 import socket
 import time
+from collections.abc import Collection
 from functools import partial
 
 from otpservice.api.app import Parts
-from otpservice.config import GatewaySettings, Settings, TenantSettings
-from otpservice.delivery.gateways import mobilgroup
-from otpservice.delivery.gateways.base import Gateway
+from otpservice.config import Settings, TenantSettings
+from otpservice.delivery.confirming import Confirming
+from otpservice.delivery.fleet import Fleet
+from otpservice.delivery.gateways.base import ConfirmingGateway
 from otpservice.delivery.route import Route
 from otpservice.delivery.worker import Worker
+from otpservice.gateway_wiring import confirming_gateways, gateway, report_readers
 from otpservice.store.connection import connect, connect_async
+from otpservice.store.gateways import GatewayStates
 from otpservice.store.outbox import Outbox
+from otpservice.store.verdicts import Verdicts
 from otpservice.store.verifications import Verifications
 from otpservice.verification.digests import Keyring
 from otpservice.verification.lifecycle import Fallback
@@ -31,7 +36,7 @@ def api_parts(settings: Settings) -> Parts:
     # A thread holds a connection while Redis works for it; one that waits for a delivery listens on another besides.
     client = connect(settings.redis.url.reveal(), max_connections=settings.server.threads + max_waiters)
     return Parts(
-        verifications=Verifications(client, keyring, settings.redis.partitions),
+        verifications=Verifications(client, keyring, settings.redis.partitions, confirming_gateways(settings)),
         keyring=keyring,
         tenants={
             digest: policy
@@ -39,7 +44,7 @@ def api_parts(settings: Settings) -> Parts:
             for policy in [_policy(tenant, settings)]
             for digest in tenant.api_keys
         },
-        report_readers=dict.fromkeys(settings.gateways, mobilgroup.read_report),
+        report_readers=report_readers(settings),
         test_code_lengths={number: len(code.reveal()) for number, code in settings.test_numbers.items()},
         max_waiters=max_waiters,
     )
@@ -50,19 +55,30 @@ def delivery_worker(settings: Settings) -> Worker:
     keyring = _keyring(settings)
     url = settings.redis.url.reveal()
     consumer = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+    client = connect_async(url)
     outbox = Outbox(
-        connect_async(url),
+        client,
         connect_async(url, blocking_seconds=_READ_BLOCK_SECONDS),
         keyring,
         settings.redis.partitions,
         consumer,
     )
+    gateways = {name: gateway(settings.gateways[name]) for name in settings.delivery.route}
+    rest_seconds = float(settings.delivery.breaker_rest)
+    route = Route(list(gateways.values()), time.monotonic, rest_seconds)
+    # The outbox closes the client that they share.
+    companions = []
+    if len(gateways) > 1:
+        companions.append(Fleet(route, GatewayStates(client, consumer), rest_seconds).run)
+    if confirming := {name: each for name, each in gateways.items() if isinstance(each, ConfirmingGateway)}:
+        companions.append(Confirming(Verdicts(client, keyring, settings.redis.partitions), confirming).run)
     return Worker(
         outbox,
-        Route([_gateway(settings.gateways[name]) for name in settings.delivery.route], time.monotonic),
-        partial(_callback_url, keyring, settings.public_url),
+        route,
+        partial(_callback_url, keyring, settings.public_url, report_readers(settings).keys()),
         {number: code.reveal() for number, code in settings.test_numbers.items()},
         time.monotonic,
+        companions,
     )
 
 
@@ -92,18 +108,9 @@ def _policy(tenant: TenantSettings, settings: Settings) -> Policy:
     )
 
 
-def _gateway(settings: GatewaySettings) -> Gateway:
-    return mobilgroup.Mobilgroup(
-        name=settings.name,
-        url=settings.url,
-        api_key=settings.api_key.reveal(),
-        auth=settings.auth,
-        timeout=settings.timeout,
-        max_in_flight=settings.max_in_flight,
-    )
-
-
-def _callback_url(keyring: Keyring, public_url: str | None, gateway: str, id: str, send: int) -> str | None:
-    if public_url is None:
+def _callback_url(
+    keyring: Keyring, public_url: str | None, reporting: Collection[str], gateway: str, id: str, send: int
+) -> str | None:
+    if public_url is None or gateway not in reporting:
         return None
     return f"{public_url}/v1/callbacks/{gateway}/{keyring.callback_token(gateway, id, send)}"

@@ -76,11 +76,15 @@ class Verifications:
     not this tenant's. Methods that act raise EndedError once the verification has ended.
     """
 
-    def __init__(self, client: redis.Redis, keyring: Keyring, partitions: int) -> None:
+    def __init__(
+        self, client: redis.Redis, keyring: Keyring, partitions: int, confirming_gateways: Sequence[str] = ()
+    ) -> None:
         self._client = client
         self._clock = ServerClock(client)
         self._keyring = keyring
         self._partitions = partitions
+        # Those that want to hear what people typed; a worker tells them, after the person has been answered.
+        self._confirming_gateways = confirming_gateways
 
     def start(self, request: Start, policy: Policy) -> Started:
         """Create a verification and the outbox entry of its first send, all or nothing.
@@ -138,9 +142,16 @@ class Verifications:
             policy.max_sends,
             *_rules(policy.failure_rules),
         ]
+        key_names = [_key(id)]
+        if self._confirming_gateways:
+            key_names.append(keys.verdicts(_partition(id)))
+            arguments.append(self._keyring.seal_typed(code))
+        else:
+            arguments.append("")
+        arguments += [len(self._confirming_gateways), *self._confirming_gateways]
         for offer in self._keyring.offers(id, policy.max_sends, code, binding):
             arguments += [offer.key_id, offer.binding, *offer.digests]
-        match self._run(scripts.VERIFY, [_key(id)], arguments):
+        match self._run(scripts.VERIFY, key_names, arguments):
             case ["verified", fields]:
                 return _verification(id, fields, policy)
             case ["rate-limited", wait]:

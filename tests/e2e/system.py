@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import secrets
@@ -48,13 +49,17 @@ number = ["50/1h"]
 number_failures = ["1000/1h"]
 
 [delivery]
+route = {route}
 deadline = {deadline}
+breaker_rest = {breaker_rest}
 
 [gateways.mobilgroup]
 kind = "mobilgroup"
 url = "{sandbox}/api/send/"
 api_key = "sandbox-key"
 timeout = 1.5
+
+{gateways}
 
 [tenants.shop]
 api_keys = ["sha256:{digest}"]
@@ -188,8 +193,17 @@ class System:
     _log_files: list[Path] = field(default_factory=list)
 
     def settings(
-        self, *, port: int, delivery: bool = True, deadline: int = 10, secret_keys: tuple[str, ...] = ()
+        self,
+        *,
+        port: int,
+        delivery: bool = True,
+        deadline: int = 10,
+        secret_keys: tuple[str, ...] = (),
+        route: tuple[str, ...] = ("mobilgroup",),
+        gateways: str = "",
+        breaker_rest: int = 30,
     ) -> Path:
+        """A settings file. ``gateways`` are further ones than mobilgroup, as TOML."""
         path = self.folder / f"settings-{secrets.token_hex(4)}.toml"
         keys = secret_keys or (self.secret_key,)
         path.write_text(
@@ -200,6 +214,9 @@ class System:
                 delivery=str(delivery).lower(),
                 redis=self.valkey.url,
                 deadline=deadline,
+                route=json.dumps(route),
+                breaker_rest=breaker_rest,
+                gateways=gateways,
                 sandbox=self.sandbox.url,
                 digest=sha256(self.api_key.encode()).hexdigest(),
                 other_digest=sha256(self.other_key.encode()).hexdigest(),
@@ -254,7 +271,12 @@ class System:
 
     @property
     def logs(self) -> str:
-        return "".join(path.read_text("utf-8") for path in self._log_files)
+        return "".join(self.logs_by_process)
+
+    @property
+    def logs_by_process(self) -> list[str]:
+        """What each process has logged, in the order in which they were started."""
+        return [path.read_text("utf-8") for path in self._log_files]
 
 
 @dataclass

@@ -14,9 +14,11 @@ end
 if not is_ours then
   return { 'wrong-number' }
 end
--- What was reported to have arrived has arrived; and a failure counts only from the gateway that took the send in the end.
+-- What was reported to have arrived has arrived. Of a gateway that did not take the send in the end, a failure says
+-- nothing, and that it has sent says something only where the other one has failed.
 local other = settled_by and settled_by ~= '' and settled_by ~= gateway
-if (reporter and delivery == 'delivered') or (state == 'failed' and other) then
+local says_nothing = other and (state == 'failed' or (state == 'sent' and delivery ~= 'failed'))
+if (reporter and delivery == 'delivered') or says_nothing then
   return { 'unchanged' }
 end
 redis.call('HSET', KEYS[1], 'ds', state, 'dc', channel, 'dr', reason, 'dp', price, 'dg', gateway, 'dq', request_id, 'dw', gateway)
