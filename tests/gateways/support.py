@@ -52,7 +52,7 @@ class Provider:
 async def running(*answers: Any) -> AsyncIterator[Provider]:
     provider = Provider(list(answers))
     app = web.Application()
-    app.router.add_route("*", "/{rest:.*}", provider.handle)
+    app.router.add_route("*", r"/{rest:[\s\S]*}", provider.handle)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     try:

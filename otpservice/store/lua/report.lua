@@ -3,7 +3,7 @@
 -- Returns: {'recorded'} | {'unchanged'} | {'stale'} (a resend replaced the send, or it is gone) | {'wrong-number'} | {'too-late', now}
 -- include clock deadline
 local send, gateway, state, channel, reason, price, request_id = unpack(ARGV, 1, 7)
-local current, digest, delivery, settled_by, reporter = unpack(redis.call('HMGET', KEYS[1], 'i', 'd', 'ds', 'dg', 'dw'))
+local current, digest, delivery, settled_by, reporter, known_price, known_id = unpack(redis.call('HMGET', KEYS[1], 'i', 'd', 'ds', 'dg', 'dw', 'dp', 'dq'))
 if current ~= send then
   return { 'stale' }
 end
@@ -20,6 +20,11 @@ local other = settled_by and settled_by ~= '' and settled_by ~= gateway
 local says_nothing = other and (state == 'failed' or (state == 'sent' and delivery ~= 'failed'))
 if (reporter and delivery == 'delivered') or says_nothing then
   return { 'unchanged' }
+end
+-- What a report leaves out stays as the same gateway's answer had it; but a failure without a price costs nothing.
+if settled_by == gateway then
+  if price == '' and state ~= 'failed' then price = known_price or '' end
+  if request_id == '' then request_id = known_id or '' end
 end
 redis.call('HSET', KEYS[1], 'ds', state, 'dc', channel, 'dr', reason, 'dp', price, 'dg', gateway, 'dq', request_id, 'dw', gateway)
 redis.call('PUBLISH', KEYS[1], state)
