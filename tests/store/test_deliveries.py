@@ -119,6 +119,17 @@ def test_settling_a_verification_that_is_gone_makes_no_new_one(store: Store) -> 
     assert store.fields(made) == {}
 
 
+def test_a_worker_that_was_taken_for_dead_settles_nothing_of_the_one_that_took_over(store: Store) -> None:
+    made = store.sent()
+    store.arm(made, NEW_CODE)
+    before = store.dump()
+    assert not store.settle(made, FAILED, armed=CODE)
+    assert store.dump() == before
+    assert store.settle(made, DELIVERED)
+    assert not store.settle(made, FAILED, armed=CODE)
+    assert store.get(made).delivery == shown(DELIVERED)
+
+
 def test_settling_twice_says_the_same(store: Store) -> None:
     made = store.sent()
     store.settle(made, SENT)

@@ -152,8 +152,9 @@ def test_what_a_dead_worker_left_goes_to_another(store: Store) -> None:
         assert await alive.claim(0, 10) == [left]
         assert left.id == made.id
         # The one that was not dead after all finds that it is too late to send.
-        await alive.arm(left, CODE)
-        await alive.settle(left, SENT, GATEWAY)
+        armed = await alive.arm(left, CODE)
+        assert isinstance(armed, Armed)
+        assert await alive.settle(left, SENT, GATEWAY, armed=armed)
         assert await dead.arm(left, "000000") == Refused(None)
 
     run(store, scenario)
