@@ -7,12 +7,11 @@ from collections.abc import Mapping
 
 import structlog
 
-from otpservice.delivery.gateways.base import ConfirmingGateway, GatewayError
+from otpservice.delivery.gateways.base import MOST_CONFIRMED_AT_ONCE, ConfirmingGateway, GatewayError
 from otpservice.store.verdicts import Verdict, Verdicts
 from otpservice.verification.errors import StoreUnavailableError
 
 _EVERY_SECONDS = 1.0
-_AT_ONCE = 20
 
 log = structlog.get_logger(__name__)
 
@@ -28,13 +27,13 @@ class Confirming:
         """Look for verdicts once a second, and at once while there are many. Never returns."""
         while True:
             try:
-                taken = await self._verdicts.take(_AT_ONCE)
+                taken = await self._verdicts.take(MOST_CONFIRMED_AT_ONCE)
             except StoreUnavailableError as error:
                 log.debug("verdicts-failed", error=str(error))  # the reader says so loudly
                 taken = []
-            for first in range(0, len(taken), _AT_ONCE):
-                await asyncio.gather(*map(self._confirm, taken[first : first + _AT_ONCE]))
-            if len(taken) < _AT_ONCE:
+            for first in range(0, len(taken), MOST_CONFIRMED_AT_ONCE):
+                await asyncio.gather(*map(self._confirm, taken[first : first + MOST_CONFIRMED_AT_ONCE]))
+            if len(taken) < MOST_CONFIRMED_AT_ONCE:
                 await asyncio.sleep(_EVERY_SECONDS)
 
     async def _confirm(self, verdict: Verdict) -> None:

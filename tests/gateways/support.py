@@ -32,15 +32,20 @@ class Asked:
 
 @dataclass
 class Provider:
-    """``answers`` are given in turn, the last one again and again: a status, JSON or text, headers."""
+    """``answers`` are given in turn, the last one again and again: a status, JSON or text, headers.
+
+    Each comes after ``seconds``.
+    """
 
     answers: list[tuple[int, Any] | tuple[int, Any, dict[str, str]]]
     url: str = ""
+    seconds: float = 0.0
     asked: list[Asked] = field(default_factory=list)
 
     async def handle(self, request: web.Request) -> web.Response:
         headers = {name.lower(): value for name, value in request.headers.items()}
         self.asked.append(Asked(request.method, str(request.rel_url), request.raw_path, headers, await request.read()))
+        await asyncio.sleep(self.seconds)
         status, body, *more = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         extra: dict[str, str] = more[0] if more else {}
         if isinstance(body, str):

@@ -11,6 +11,7 @@ import pytest
 
 from otpservice.delivery.gateways.base import (
     AccountError,
+    AnswerTimeoutError,
     GatewayError,
     NotPermittedError,
     NumberRefusedError,
@@ -40,14 +41,14 @@ def no(error: str, http_status: int = 200) -> tuple[int, Any]:
     return http_status, {"ok": False, "error": error}
 
 
-def client(provider: Provider, sender_username: str | None = None) -> TelegramGateway:
+def client(provider: Provider, sender_username: str | None = None, timeout: float = 5) -> TelegramGateway:
     return TelegramGateway(
         name="telegram",
         url=f"{provider.url}/",
         token=TOKEN,
         ttl=120,
         sender_username=sender_username,
-        timeout=5,
+        timeout=timeout,
         max_in_flight=2,
     )
 
@@ -212,6 +213,21 @@ def test_a_refused_verdict_is_a_gateway_error() -> None:
             with pytest.raises(GatewayError, match="REQUEST_ID_INVALID"):
                 await gateway.confirm(REQUEST_ID, "123456")
             await gateway.aclose()
+
+    run(scenario())
+
+
+def test_a_send_takes_no_longer_than_its_timeout_in_all() -> None:
+    """Both requests answer in time, and together they do not: the next gateway must have its turn."""
+
+    async def scenario() -> None:
+        async with running(ABLE, yes(status())) as provider:
+            provider.seconds = 0.3
+            gateway = client(provider, timeout=0.5)
+            with pytest.raises(AnswerTimeoutError):
+                await gateway.send(message())
+            await gateway.aclose()
+            assert len(provider.asked) == 2
 
     run(scenario())
 

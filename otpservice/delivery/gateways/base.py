@@ -13,6 +13,9 @@ from typing import Protocol, runtime_checkable
 from otpservice.verification.lifecycle import Fallback, Outcome
 from otpservice.verification.numbers import mask
 
+# What people typed is told to a gateway beside its sends and takes nothing of what they may use.
+MOST_CONFIRMED_AT_ONCE = 20
+
 _LONGEST_TEXT = 64
 _FEWEST_DIGITS_OF_A_CODE = 4
 _PRICE = re.compile(r"[0-9]{1,7}(\.[0-9]{1,4})?")

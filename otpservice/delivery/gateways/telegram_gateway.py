@@ -7,6 +7,7 @@ same id, and not by the route, which would begin with a new one.
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import json
 import re
@@ -17,7 +18,9 @@ from typing import Any
 import stamina
 
 from otpservice.delivery.gateways.base import (
+    MOST_CONFIRMED_AT_ONCE,
     AccountError,
+    AnswerTimeoutError,
     GatewayError,
     Message,
     NotPermittedError,
@@ -72,8 +75,8 @@ class _RefusedError(Exception):
 class TelegramGateway:
     """The gateway at ``url`` (without the method). ``timeout`` and ``ttl`` are in seconds.
 
-    A message that is not delivered within ``ttl`` is refunded and reported as expired. ``timeout`` is for each of
-    the two requests. ``sender_username`` is a verified channel of the account, None for Telegram's own.
+    A message that is not delivered within ``ttl`` is refunded and reported as expired. ``timeout`` is for a whole
+    send, both requests together. ``sender_username`` is a verified channel of the account, None for Telegram's own.
     """
 
     def __init__(
@@ -94,13 +97,32 @@ class TelegramGateway:
         self._sending: dict[str, object] = {"ttl": ttl}
         if sender_username is not None:
             self._sending["sender_username"] = sender_username
-        self._client = JsonClient(timeout, max_in_flight)
+        self._timeout = timeout
+        self._client = JsonClient(timeout, max_in_flight + MOST_CONFIRMED_AT_ONCE)
 
     def __repr__(self) -> str:
         return f"TelegramGateway(name={self.name!r})"
 
     async def send(self, message: Message) -> Outcome:
         """Hand one code over. Raises a GatewayError where it was not taken."""
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await self._check_and_send(message)
+        except TimeoutError:
+            raise AnswerTimeoutError("timeout") from None
+
+    async def confirm(self, request_id: str, code: str) -> None:
+        """Tell Telegram what was typed (checkVerificationStatus), for its statistics."""
+        try:
+            await self._call("checkVerificationStatus", {"request_id": request_id, "code": code})
+        except _RefusedError as refused:
+            raise _error(refused.error, GatewayError) from None
+
+    async def aclose(self) -> None:
+        """Close its connections."""
+        await self._client.aclose()
+
+    async def _check_and_send(self, message: Message) -> Outcome:
         ability = await self._check_ability(message)
         request_id = ability.get("request_id")
         if not isinstance(request_id, str) or not request_id:
@@ -109,43 +131,32 @@ class TelegramGateway:
         if message.callback_url is not None:
             body["callback_url"] = message.callback_url
         try:
-            status = await self._send(body, message.code)
+            status = await self._send(body)
         except _RefusedError as refused:
             if refused.error != _ALREADY_SENT:
-                raise _error(refused.error, message.code, GatewayError) from None
+                raise _error(refused.error, GatewayError) from None
             status = ability  # a try before this one got through, and only its answer was lost
         return _outcome({**ability, **status}, message.code)
 
-    async def confirm(self, request_id: str, code: str) -> None:
-        """Tell Telegram what was typed (checkVerificationStatus), for its statistics."""
-        try:
-            await self._call("checkVerificationStatus", {"request_id": request_id, "code": code}, code)
-        except _RefusedError as refused:
-            raise _error(refused.error, code, GatewayError) from None
-
-    async def aclose(self) -> None:
-        """Close its connections."""
-        await self._client.aclose()
-
     async def _check_ability(self, message: Message) -> Mapping[str, Any]:
         try:
-            return await self._call("checkSendAbility", {"phone_number": message.number}, message.code)
+            return await self._call("checkSendAbility", {"phone_number": message.number})
         except _RefusedError as refused:
             # What it says of a number without Telegram is documented nowhere, so whatever is unknown may be that.
-            raise _error(refused.error, message.code, NotPermittedError) from None
+            raise _error(refused.error, NotPermittedError) from None
 
-    async def _send(self, body: Mapping[str, object], code: str) -> Mapping[str, Any]:
+    async def _send(self, body: Mapping[str, object]) -> Mapping[str, Any]:
         try:
             async for attempt in stamina.retry_context(
                 on=_worth_a_retry, attempts=_SEND_TRIES, timeout=None, wait_initial=_RETRY_WAIT_SECONDS
             ):
                 with attempt:
-                    return await self._call("sendVerificationMessage", body, code)
+                    return await self._call("sendVerificationMessage", body)
         except UnavailableError as error:
             raise GatewayError(error.reason) from None  # the next gateway: beginning anew would be billed anew
         raise AssertionError("a retry loop ends in an answer or an error")
 
-    async def _call(self, method: str, body: Mapping[str, object], code: str) -> Mapping[str, Any]:
+    async def _call(self, method: str, body: Mapping[str, object]) -> Mapping[str, Any]:
         """The result of one method. Raises _RefusedError where Telegram says no, and UnavailableError."""
         answer = await self._client.post(f"{self._url}/{method}", self._headers, body)
         result, error = answer.body.get("result"), answer.body.get("error")
@@ -233,7 +244,7 @@ def _worth_a_retry(error: Exception) -> bool | float:
     return error.retry_after if error.retry_after <= _LONGEST_RETRY_AFTER_SECONDS else False
 
 
-def _error(error: str, code: str, otherwise: type[GatewayError]) -> GatewayError:
+def _error(error: str, otherwise: type[GatewayError]) -> GatewayError:
     kind = _ERRORS.get(error, otherwise)
     if kind is NotPermittedError and error in _ERRORS:
         return NotPermittedError(_NO_TELEGRAM)
