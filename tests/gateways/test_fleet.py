@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
@@ -12,7 +13,7 @@ from otpservice.delivery.fleet import Fleet
 from otpservice.delivery.gateways.base import AccountError
 from otpservice.delivery.route import Route
 from otpservice.store.connection import connect_async
-from otpservice.store.gateways import GatewayStates
+from otpservice.store.gateways import GatewayState, GatewayStates
 from otpservice.verification.errors import StoreUnavailableError
 from tests.gateways.support import TAKEN, Clock, Fake, message, run
 
@@ -87,6 +88,33 @@ def test_one_worker_of_all_tries_the_gateway_after_the_rest(valkey: str, store: 
                 await member.send()
             assert (len(a.first.messages), len(b.first.messages)) == (2, 0)
             assert store.get(TURN) == "a"
+
+    run(scenario())
+
+
+def test_two_workers_that_find_the_rest_over_at_the_same_instant_do_not_both_try(
+    valkey: str, store: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        async with members(valkey, "a", "b") as both:
+            await both[0].send()
+            for member in both:
+                await member.fleet.exchange()
+                await member.send()
+            store.delete(TURN)
+            have_both_read = asyncio.Barrier(2)
+            read = GatewayStates.read
+
+            async def read_at_once(states: GatewayStates, gateways: Sequence[str]) -> list[GatewayState]:
+                found = await read(states, gateways)
+                await have_both_read.wait()
+                return found
+
+            monkeypatch.setattr(GatewayStates, "read", read_at_once)
+            await asyncio.gather(*(member.fleet.exchange() for member in both))
+            for member in both:
+                await member.send()
+            assert sum(len(member.first.messages) for member in both) == 2  # one found out, one tried
 
     run(scenario())
 
