@@ -102,7 +102,7 @@ class PrefixSchema(Section):
 
 class ConversionSchema(Section):
     digits = Whole(1, 11)
-    window = Span(timedelta(minutes=15), timedelta(days=1))  # longer than any verification lives
+    window = Span(timedelta(minutes=15), timedelta(hours=6))  # longer than any verification lives
     minimum = Whole(1, 1_000_000)
     share = Share()
     rules = Items(RuleText(), most=8, required=True)

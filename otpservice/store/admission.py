@@ -18,7 +18,7 @@ from otpservice.store import keys, scripts
 from otpservice.store.clock import ServerClock
 from otpservice.store.connection import store_errors
 from otpservice.store.scripts import Argument, Reply, Script
-from otpservice.verification.abuse import SLICES, prefix_of
+from otpservice.verification.abuse import prefix_of
 from otpservice.verification.digests import Keyring
 from otpservice.verification.errors import RateLimitedError
 from otpservice.verification.limits import Rule
@@ -96,7 +96,8 @@ class Admission:
         watch = policy.conversion
         if watch is None or not watch.rules:
             return ""
-        return keys.watched_prefix(self._keyring.prefix_digest(prefix_of(number, watch.digits)), watch.slice_ms)
+        digest = self._keyring.prefix_digest(prefix_of(number, watch.digits))
+        return keys.watched_prefix(digest, watch.slice_ms, watch.slices)
 
     def _limits(self, number: str, ip: str | None, policy: Policy) -> list[_Limit]:
         """Every limit that this start is charged to, those that tell least about others first."""
@@ -109,7 +110,7 @@ class Admission:
             limits.append(_gcra("prefix", key, policy.prefix.rules, prefix))
         if policy.conversion is not None and policy.conversion.rules:
             watch = policy.conversion
-            arguments: list[Argument] = [watch.slice_ms, SLICES, policy.ttl_ms, watch.minimum, repr(watch.share)]
+            arguments: list[Argument] = [watch.slice_ms, watch.slices, policy.ttl_ms, watch.minimum, repr(watch.share)]
             limits.append(
                 _Limit(
                     "conversion",

@@ -57,6 +57,6 @@ def watch(tenant: str, watched: str) -> str:
     return f"otp:watch:{tenant}:{watched}"
 
 
-def watched_prefix(prefix_digest: str, slice_ms: int) -> str:
-    """What a verification knows of its watch. With another length of slices the counts begin anew."""
-    return f"{prefix_digest}:{slice_ms}"
+def watched_prefix(prefix_digest: str, slice_ms: int, slices: int) -> str:
+    """What a verification knows of its watch. With another window the counts begin anew."""
+    return f"{prefix_digest}:{slice_ms}:{slices}"

@@ -12,7 +12,7 @@ from importlib.resources import files
 from typing import Any
 
 from otpservice.store import keys
-from otpservice.verification.abuse import SLICES, micro_units
+from otpservice.verification.abuse import micro_units
 
 _INCLUDE = "-- include "
 _FOLDER = files("otpservice.store") / "lua"
@@ -62,8 +62,8 @@ HANDED_OVER, VERIFIED = "s", "v"  # what the watch on a prefix counts
 
 def count_arguments(kind: str, tenant: str, watched: str, created: int) -> tuple[list[str], list[Argument]]:
     """Keys and arguments of COUNT. ``watched`` is what the verification knows of its watch, ``created`` in ms."""
-    slice_ms = int(watched.rpartition(":")[2])
-    return [keys.watch(tenant, watched)], [kind, created, slice_ms, SLICES]
+    _, slice_ms, slices = watched.rsplit(":", 2)
+    return [keys.watch(tenant, watched)], [kind, created, slice_ms, slices]
 
 
 def price_argument(price: str | None) -> Argument:

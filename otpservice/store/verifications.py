@@ -48,6 +48,9 @@ from otpservice.verification.policy import LONGEST_LIFE_MS, Policy
 _OVERLOADED_RETRY_MS = 5000
 _TOO_LATE_RETRY_MS = 1000
 _SHORTEST_WAIT_SECONDS = 0.5  # between two looks, also where the clocks differ
+# Starts that cost their limits nothing: replays, also one that overtook its first, and what a spent budget refuses, for
+# that lasts all day and must not use up the limits of the next one.
+_FREE = frozenset({"replayed", "forgotten", "over-budget"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,17 +129,16 @@ class Verifications:
             *allowance(policy, admitted.spent_elsewhere),
             *rule_arguments(policy.number_rules),
         ]
-        match self._run(scripts.START, key_names, arguments):
+        reply = self._run(scripts.START, key_names, arguments)
+        if reply[0] in _FREE:
+            self._admission.give_back(admitted.charged)
+        match reply:
             case ["created", fields]:
                 return Started(_verification(id_, fields, policy), replayed=False)
             case ["replayed", fields, first_id, _]:
                 return Started(_verification(first_id, fields, policy), replayed=True)
             case ["forgotten", _, first_id, created]:
                 return Started(_forgotten(first_id, int(created), request, policy), replayed=True)
-            case ["over-budget", _] as refusal:
-                # It lasts all day, and must not use up the limits of the next one.
-                self._admission.give_back(admitted.charged)
-                raise _refusal(refusal)
             case refusal:
                 raise _refusal(refusal)
 

@@ -12,8 +12,9 @@ from decimal import ROUND_CEILING, Decimal, InvalidOperation
 
 from otpservice.verification.limits import Rule
 
-SLICES = 12  # that the window of a watch is counted in
 _LEAST_HIDDEN_DIGITS = 4
+_LONGEST_SLICE = timedelta(minutes=5)  # a whole one must be over before it is judged
+_FEWEST_SLICES = 12
 _MICRO = 1_000_000
 _HIGHEST_AMOUNT = Decimal(1_000_000_000)  # in micro-units still far below 2^53, so that Lua counts exactly
 
@@ -42,8 +43,13 @@ class ConversionWatch:
 
     @property
     def slice_ms(self) -> int:
-        """The length of a slice of the window, in milliseconds."""
-        return -(-self.window // timedelta(milliseconds=SLICES))
+        """The length of the slices of time that are counted in, in milliseconds."""
+        return min(_LONGEST_SLICE, self.window / _FEWEST_SLICES) // timedelta(milliseconds=1)
+
+    @property
+    def slices(self) -> int:
+        """How many slices make a window."""
+        return -(-self.window // timedelta(milliseconds=self.slice_ms))
 
 
 def prefix_of(number: str, digits: int) -> str:

@@ -19,5 +19,5 @@ def valkey_url() -> Iterator[str]:
 def shop(request: pytest.FixtureRequest, valkey_url: str) -> Iterator[Shop]:
     with Shop(valkey_url, partitions=request.param) as opened:
         opened.client.flushall()
-        opened._run(opened.outbox.prepare())
+        opened.prepare()
         yield opened

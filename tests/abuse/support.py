@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import redis
@@ -49,6 +50,7 @@ POLICY = Policy(
 PREFIX = PrefixLimit(7, (Rule(3, 3600),))
 WATCH = ConversionWatch(7, timedelta(hours=1), 10, 0.1, (Rule(2, 3600),))
 
+_PASS_TIME = (Path(__file__).parent / "pass_time.lua").read_text("utf-8")
 _T = TypeVar("_T")
 
 
@@ -90,8 +92,9 @@ class Shop:
         self.outbox = Outbox(
             connect_async(self.url), connect_async(self.url), self.keyring, self.partitions, "the worker"
         )
-        self._run(self.outbox.prepare())
+        self.prepare()
         self._read: dict[tuple[str, int], Entry] = {}
+        self._armed: dict[tuple[str, int], Armed] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -103,6 +106,10 @@ class Shop:
 
     def _run(self, awaitable: Awaitable[_T]) -> _T:
         return self._loop.run_until_complete(awaitable)
+
+    def prepare(self) -> None:
+        """Make the outbox ready, also after Redis was emptied."""
+        self._run(self.outbox.prepare())
 
     def under(self, **changes: Any) -> None:
         """From now on with other rules."""
@@ -119,12 +126,15 @@ class Shop:
             for read in self._run(self.outbox.read(10_000, 1)):
                 self._read[read.id, read.send] = read
             found = self._read[verification.id, send]
-        assert isinstance(self._run(self.outbox.arm(found, CODE)), Armed)
+        armed = self._run(self.outbox.arm(found, CODE))
+        assert isinstance(armed, Armed)
+        self._armed[verification.id, send] = armed
         return found
 
     def answer(self, entry: Entry, outcome: Outcome | None, gateway: str | None = GATEWAY) -> None:
         """Settle as the worker does."""
-        self._run(self.outbox.settle(entry, outcome, gateway))
+        armed = self._armed.get((entry.id, entry.send)) if outcome is not None else None
+        self._run(self.outbox.settle(entry, outcome, gateway, armed=armed))
 
     def sent(self, to: str | None = None, outcome: Outcome | None = None, **fields: Any) -> Verification:
         """Started, armed, handed over and answered."""
@@ -157,23 +167,7 @@ def pass_time(client: redis.Redis, seconds: int) -> None:
 
     Where a watch has counts, they must be whole slices; the outbox keeps its deadlines, and the day what it cost.
     """
-    milliseconds = seconds * 1000
-    for key in list(client.scan_iter()):
-        kind, left = client.type(key), int(client.pttl(key))
-        if ":b:" in key:
-            continue
-        if ":v:" in key:
-            for name in ("o", "e", "u"):
-                client.hincrby(key, name, -milliseconds)
-        elif key.startswith("otp:watch:"):
-            _move_watch(client, key, milliseconds)
-        elif kind == "hash":
-            for name in ("s", "f"):
-                if (state := client.hget(key, name)) is not None:
-                    client.hset(key, name, _earlier(str(state), milliseconds))
-        elif kind == "string" and ":k:" not in key:
-            client.set(key, _earlier(str(client.get(key)), milliseconds), keepttl=True)
-        client.pexpire(key, left - milliseconds)
+    client.eval(_PASS_TIME, 0, seconds * 1000)
 
 
 def next_day(client: redis.Redis) -> None:
@@ -187,19 +181,3 @@ def next_day(client: redis.Redis) -> None:
             if re.fullmatch(r"x\d+:.*", name):
                 day, price = value.split()
                 client.hset(key, name, f"{int(day) - 1} {price}")
-
-
-def _move_watch(client: redis.Redis, key: str, milliseconds: int) -> None:
-    slices, rest = divmod(milliseconds, int(key.rpartition(":")[2]))
-    fields = {str(name): str(value) for name, value in client.hgetall(key).items()}
-    client.delete(key)
-    for name, value in fields.items():
-        if name == "g":
-            client.hset(key, name, _earlier(value, milliseconds))
-        else:
-            assert rest == 0, "a count cannot move by a part of a slice"
-            client.hset(key, f"{name[0]}{int(name[1:]) - slices}", value)
-
-
-def _earlier(arrivals: str, milliseconds: int) -> str:
-    return " ".join(str(int(arrival) - milliseconds * 1000) for arrival in arrivals.split())

@@ -56,6 +56,17 @@ def test_what_is_no_time_is_told(text: str) -> None:
         parse_span(text)
 
 
-def test_twelve_slices_make_a_window() -> None:
-    assert ConversionWatch(window=timedelta(hours=1)).slice_ms == 300_000
-    assert ConversionWatch(window=timedelta(seconds=901)).slice_ms * 12 >= 901_000
+@pytest.mark.parametrize(
+    ("window", "slice_ms", "slices"),
+    [
+        (timedelta(hours=1), 300_000, 12),
+        (timedelta(hours=6), 300_000, 72),
+        (timedelta(minutes=15), 75_000, 12),
+        (timedelta(seconds=901), 75_083, 13),
+    ],
+)
+def test_a_window_is_counted_in_twelve_slices_or_more_of_five_minutes_at_most(
+    window: timedelta, slice_ms: int, slices: int
+) -> None:
+    watch = ConversionWatch(window=window)
+    assert (watch.slice_ms, watch.slices) == (slice_ms, slices)

@@ -94,6 +94,16 @@ def test_a_replay_is_neither_limited_nor_charged(limited: Shop) -> None:
     limited.start(number(3, "7999124"), ip="192.0.2.2")
 
 
+def test_the_same_start_many_times_at_once_is_charged_once(limited: Shop) -> None:
+    limited.under(prefix=PrefixLimit(7, (Rule(17, HOUR),)))
+    with ThreadPoolExecutor(16) as pool:
+        made = set(pool.map(lambda _: limited.start(idempotency_key="once").verification.id, range(16)))
+    assert len(made) == 1
+    for index in range(1, 17):
+        limited.start(number(index))
+    refused(lambda: limited.start(number(17)), "prefix")
+
+
 def test_who_hammers_a_limited_range_uses_up_nothing_else(limited: Shop) -> None:
     limited.under(ip_rules=(Rule(100, HOUR),), tenant_rules=(Rule(4, HOUR),))
     for index in range(3):
