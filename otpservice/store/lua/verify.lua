@@ -1,6 +1,6 @@
 -- KEYS: 1 verification
 -- ARGV: tenant, retention (ms), sends offered, rules of wrong codes, then for each secret key: key id, binding digest, a code hash for each send, latest time
--- Returns: {'verified', fields} | {'incorrect', attempts left} | {'rate-limited', ms} | {'code-not-sent'} | {'incomparable'} (no key or send that the hash was made with) | {'ended', status} | {'not-found'} | {'too-late', now}
+-- Returns: {'verified', fields, watched prefix ('')} | {'incorrect', attempts left} | {'rate-limited', ms} | {'code-not-sent'} | {'incomparable'} (no key or send that the hash was made with) | {'ended', status} | {'not-found'} | {'too-late', now}
 -- include clock deadline limits verification
 local retention, sends = tonumber(ARGV[2]), tonumber(ARGV[3])
 local rules, offers = read_rules(4)
@@ -37,7 +37,7 @@ if not is_comparable then
 end
 if code_matches and binding_matches then
   finish(KEYS[1], verification, 'verified', retention)
-  return { 'verified', public(verification) }
+  return { 'verified', public(verification), verification.w or '' }
 end
 
 charge(number, 'f', state, horizon)
