@@ -22,6 +22,7 @@ from otpservice.store.gateways import GatewayStates
 from otpservice.store.outbox import Outbox
 from otpservice.store.verdicts import Verdicts
 from otpservice.store.verifications import Verifications
+from otpservice.verification.abuse import micro_units
 from otpservice.verification.digests import Keyring
 from otpservice.verification.lifecycle import Fallback
 from otpservice.verification.policy import Policy
@@ -105,6 +106,10 @@ def _policy(tenant: TenantSettings, settings: Settings) -> Policy:
         failure_rules=limits.number_failures,
         ip_rules=limits.ip,
         tenant_rules=limits.tenant,
+        prefix=limits.prefix,
+        conversion=limits.conversion,
+        daily_budget=micro_units(tenant.daily_budget) if tenant.daily_budget is not None else None,
+        estimated_price=micro_units(tenant.estimated_price or 0),
     )
 
 

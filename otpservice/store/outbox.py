@@ -7,6 +7,7 @@ what a dead worker left is claimed by another.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,7 @@ from otpservice.store import keys, scripts
 from otpservice.store.connection import store_errors
 from otpservice.store.scripts import Argument, Reply, Script
 from otpservice.verification.digests import Keyring
+from otpservice.verification.errors import StoreUnavailableError
 from otpservice.verification.ids import MAX_PARTITIONS
 from otpservice.verification.lifecycle import Fallback, Outcome, Status
 from otpservice.verification.numbers import mask
@@ -186,7 +188,7 @@ class Outbox:
         """
         arguments: list[Argument] = [GROUP, entry.entry_id, entry.send, armed.code_digest if armed else ""]
         if outcome is None:
-            arguments += [""] * 6
+            arguments += [""] * 7
         else:
             arguments += [
                 outcome.state,
@@ -195,9 +197,17 @@ class Outbox:
                 outcome.price or "",
                 gateway or "",
                 outcome.request_id or "",
+                scripts.price_argument(outcome.price),
             ]
         names = [keys.verification(entry.partition, entry.id), keys.outbox(entry.partition)]
-        return bool(await self._run(scripts.SETTLE, names, arguments))
+        match await self._run(scripts.SETTLE, names, arguments):
+            case [recorded, tenant, watched, created]:
+                with suppress(StoreUnavailableError):  # it is settled, and the watch can do without one
+                    counted = scripts.count_arguments(scripts.HANDED_OVER, tenant, watched, int(created))
+                    await self._run(scripts.COUNT, *counted)
+                return bool(recorded)
+            case recorded:
+                return bool(recorded)
 
     async def aclose(self) -> None:
         """Close the connections."""

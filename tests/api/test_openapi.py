@@ -36,6 +36,8 @@ NAMES = {
     *("invalid-request", "number-not-allowed", "incorrect-code", "rate-limited", "overloaded", "store-unavailable"),
 }
 
+LIMITS = ["number", "number-failures", "ip", "tenant", "prefix", "conversion", "budget"]
+
 
 def test_the_document_is_valid_openapi_3_1(api: Api) -> None:
     served = good(api.get("/openapi.json"))
@@ -89,7 +91,7 @@ def test_problems_are_described_under_their_status() -> None:
         ("StartRequest", "binding", {"maxLength": 128}),
         ("VerifyRequest", "code", {"type": "string"}),
         ("Verification", "status", {"enum": ["pending", "verified", "exhausted", "expired", "cancelled"]}),
-        ("Problem", "limit", {"enum": ["number", "number-failures", "ip", "tenant"]}),
+        ("Problem", "limit", {"enum": LIMITS}),
     ],
 )
 def test_the_schemas_say_what_is_checked(schema: str, field: str, rules: dict[str, Any]) -> None:
