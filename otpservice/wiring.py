@@ -70,7 +70,7 @@ def delivery_worker(settings: Settings) -> Worker:
     # The outbox closes the client that they share.
     companions = []
     if len(gateways) > 1:
-        companions.append(Fleet(route, GatewayStates(client, consumer), rest_seconds).run)
+        companions.append(Fleet(route, GatewayStates(client, consumer), rest_seconds, time.monotonic).run)
     if confirming := {name: each for name, each in gateways.items() if isinstance(each, ConfirmingGateway)}:
         companions.append(Confirming(Verdicts(client, keyring, settings.redis.partitions), confirming).run)
     return Worker(

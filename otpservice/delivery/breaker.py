@@ -21,6 +21,7 @@ class Breaker:
         self._failures = 0
         self._rests_until: float | None = None  # None: closed
         self._is_probing = False
+        self._turn: tuple[float, float] | None = None  # when a turn to try ends unused, and when that is forgotten
         # Whether a send would have gone to the gateway since it opened or was last tried.
         self.is_wanted = False
 
@@ -35,17 +36,24 @@ class Breaker:
         return self._is_probing
 
     @property
+    def has_turn(self) -> bool:
+        """Whether the next send may try the gateway, as ``may_try`` said, and none has yet."""
+        return self._turn is not None
+
+    @property
     def is_open(self) -> bool:
         """Whether sends should go elsewhere, where there is an elsewhere."""
         if self._rests_until is None:
             return False
-        return self._is_probing or self._clock() < self._rests_until
+        now = self._clock()
+        has_missed_its_turn = self._turn is not None and self._turn[0] <= now < self._turn[1]
+        return self._is_probing or now < self._rests_until or has_missed_its_turn
 
     def begin(self) -> bool:
         """A send goes to the gateway. Returns whether the breaker is half-open and this is the send that decides."""
         if self._rests_until is None or self.is_open:
             return False
-        self._is_probing, self.is_wanted = True, False
+        self._is_probing, self._turn, self.is_wanted = True, None, False
         return True
 
     def abandoned(self) -> None:
@@ -76,18 +84,26 @@ class Breaker:
 
     def open(self, seconds: float) -> None:
         """Leave the gateway alone for ``seconds``."""
-        self._rests_until, self._is_probing, self.is_wanted = self._clock() + seconds, False, False
+        self._rests_until, self._is_probing, self._turn = self._clock() + seconds, False, None
+        self.is_wanted = False
 
     def close(self) -> None:
         """Forget all failures."""
-        self._failures, self._rests_until, self._is_probing, self.is_wanted = 0, None, False, False
+        self._failures, self._rests_until, self._is_probing, self._turn = 0, None, False, None
+        self.is_wanted = False
 
     def rest(self, seconds: float) -> None:
         """Another worker tries the gateway, or it is too early: try nothing here for ``seconds``."""
         if self._rests_until is not None and not self._is_probing:
-            self._rests_until = self._clock() + seconds
+            self._rests_until, self._turn = self._clock() + seconds, None
 
-    def may_try(self) -> None:
-        """The next send may try the gateway, and decides."""
+    def may_try(self, seconds: float, grace_seconds: float) -> None:
+        """The next send may try the gateway, and decides, if it comes within ``seconds``.
+
+        After that the turn is another worker's, and this one rests; only when it has heard nothing for
+        ``grace_seconds`` it tries by itself.
+        """
         if self._rests_until is not None:
-            self._rests_until, self.is_wanted = self._clock(), False
+            now = self._clock()
+            self._rests_until, self._turn = now, (now + seconds, now + seconds + grace_seconds)
+            self.is_wanted = False

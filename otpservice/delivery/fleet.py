@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Callable
 from contextlib import suppress
 
 import structlog
@@ -25,9 +26,13 @@ log = structlog.get_logger(__name__)
 
 
 class Fleet:
-    """One worker's part in it. An open gateway is tried by one worker every ``rest_seconds``."""
+    """One worker's part in it. An open gateway is tried by one worker every ``rest_seconds``.
 
-    def __init__(self, route: Route, states: GatewayStates, rest_seconds: float) -> None:
+    ``clock`` gives monotonic seconds.
+    """
+
+    def __init__(self, route: Route, states: GatewayStates, rest_seconds: float, clock: Callable[[], float]) -> None:
+        self._clock = clock
         self._changed = route.changed
         self._breakers = route.breakers
         self._states = states
@@ -71,12 +76,15 @@ class Fleet:
                 await self._agree_on_who_tries(name, breaker, state)
 
     async def _agree_on_who_tries(self, name: str, breaker: Breaker, state: GatewayState) -> None:
-        if state.tries == self._states.worker:
-            return
+        if state.tries == self._states.worker and breaker.has_turn:
+            return  # no send has used it yet
         if state.rests_ms > 0:
             breaker.rest(state.rests_ms / 1000 + _GRACE_SECONDS)
         elif breaker.is_wanted:
+            asked = self._clock()
             if await self._states.take_turn(name, self._rest_ms):
-                breaker.may_try()
+                # It ends here before it ends in Redis, where the next worker takes it.
+                left = asked + self._rest_ms / 1000 - self._clock()
+                breaker.may_try(left, _GRACE_SECONDS)
         else:
             breaker.rest(_GRACE_SECONDS)  # the first send that wants it brings it a turn

@@ -49,7 +49,7 @@ def test_it_rests_as_long_as_it_is_told(opened: Breaker, clock: Clock) -> None:
     opened.rest(100)
     clock.seconds += 99
     assert opened.is_open
-    opened.may_try()
+    opened.may_try(10, 5)
     assert not opened.is_open
 
 
@@ -62,10 +62,21 @@ def test_a_send_that_decides_is_not_sent_to_rest(opened: Breaker, clock: Clock) 
     assert not opened.is_open
 
 
+def test_a_turn_ends_unused_and_only_after_hearing_nothing_it_tries_by_itself(opened: Breaker, clock: Clock) -> None:
+    opened.may_try(10, 5)
+    seen = []
+    for step in (9.9, 0.1, 4.9, 0.1):
+        clock.seconds += step
+        seen.append(opened.is_open)
+    assert seen == [False, True, True, False]
+    assert opened.has_turn
+    assert opened.begin()
+
+
 def test_what_is_closed_neither_rests_nor_is_tried(clock: Clock) -> None:
     breaker = Breaker(clock, REST)
     breaker.rest(100)
-    breaker.may_try()
+    breaker.may_try(10, 5)
     assert breaker.is_closed
     assert not breaker.is_open
 

@@ -30,7 +30,7 @@ class Member:
         self.route = Route([self.first, Fake("second")], self.clock, REST)
         self.breaker = self.route.breakers["first"]
         self.client = connect_async(url)
-        self.fleet = Fleet(self.route, GatewayStates(self.client, name), REST)
+        self.fleet = Fleet(self.route, GatewayStates(self.client, name), REST, self.clock)
 
     async def send(self) -> str | None:
         return (await self.route.send(lambda _: message(), 20)).gateway
@@ -115,6 +115,45 @@ def test_two_workers_that_find_the_rest_over_at_the_same_instant_do_not_both_try
             for member in both:
                 await member.send()
             assert sum(len(member.first.messages) for member in both) == 2  # one found out, one tried
+
+    run(scenario())
+
+
+def test_who_tried_in_vain_waits_for_the_others_and_not_for_its_own_clock(valkey: str, store: redis.Redis) -> None:
+    async def scenario() -> None:
+        async with members(valkey, "a", "b") as (a, b):
+            await a.send()
+            for member in (a, b):
+                await member.fleet.exchange()
+                await member.send()
+            store.delete(TURN)
+            await a.fleet.exchange()
+            await a.send()  # its try, in vain
+            await a.fleet.exchange()
+            a.clock.seconds += REST
+            store.delete(TURN)
+            await b.fleet.exchange()  # the rest is over, and b was first to see it
+            assert [await member.send() for member in (a, b)] == ["second", "second"]
+            assert (len(a.first.messages), len(b.first.messages)) == (2, 1)
+
+    run(scenario())
+
+
+def test_a_turn_that_was_not_used_is_not_used_beside_another_worker_s(valkey: str, store: redis.Redis) -> None:
+    async def scenario() -> None:
+        async with members(valkey, "a", "b") as (a, b):
+            await a.send()
+            for member in (a, b):
+                await member.fleet.exchange()
+                await member.send()
+            store.delete(TURN)
+            await a.fleet.exchange()  # its turn, and no send comes
+            assert store.get(TURN) == "a"
+            a.clock.seconds += REST
+            store.delete(TURN)
+            await b.fleet.exchange()
+            assert [await member.send() for member in (a, b)] == ["second", "second"]
+            assert (len(a.first.messages), len(b.first.messages)) == (1, 1)
 
     run(scenario())
 
