@@ -14,21 +14,24 @@ from otpservice.delivery.gateways import mobilgroup
 from otpservice.delivery.gateways.base import Gateway
 from otpservice.delivery.route import Route
 from otpservice.delivery.worker import Worker
-from otpservice.store.connection import connect, connect_async
-from otpservice.store.outbox import Outbox
+from otpservice.store import opening
+from otpservice.store.connection import Tls
 from otpservice.store.verifications import Verifications
 from otpservice.verification.digests import Keyring
 from otpservice.verification.lifecycle import Fallback
 from otpservice.verification.policy import Policy
-
-_READ_BLOCK_SECONDS = 2.0
 
 
 def api_parts(settings: Settings) -> Parts:
     """What the API is made of. Connects to nothing yet."""
     keyring = _keyring(settings)
     return Parts(
-        verifications=Verifications(connect(settings.redis.url.reveal()), keyring, settings.redis.partitions),
+        verifications=Verifications(
+            opening.open_client(settings.redis.url.reveal(), _tls(settings)),
+            keyring,
+            settings.redis.partitions,
+            settings.redis.min_replicas_ack,
+        ),
         keyring=keyring,
         tenants={
             digest: policy
@@ -45,15 +48,9 @@ def api_parts(settings: Settings) -> Parts:
 def delivery_worker(settings: Settings) -> Worker:
     """A delivery worker. To be called inside a running event loop."""
     keyring = _keyring(settings)
-    url = settings.redis.url.reveal()
     consumer = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
-    outbox = Outbox(
-        connect_async(url),
-        connect_async(url, blocking_seconds=_READ_BLOCK_SECONDS),
-        keyring,
-        settings.redis.partitions,
-        consumer,
-    )
+    url, partitions = settings.redis.url.reveal(), settings.redis.partitions
+    outbox = opening.open_outbox(url, _tls(settings), keyring, partitions, consumer)
     return Worker(
         outbox,
         Route([_gateway(settings.gateways[name]) for name in settings.delivery.route], time.monotonic),
@@ -61,6 +58,10 @@ def delivery_worker(settings: Settings) -> Worker:
         {number: code.reveal() for number, code in settings.test_numbers.items()},
         time.monotonic,
     )
+
+
+def _tls(settings: Settings) -> Tls:
+    return Tls(settings.redis.tls_ca, settings.redis.tls_cert, settings.redis.tls_key)
 
 
 def _keyring(settings: Settings) -> Keyring:

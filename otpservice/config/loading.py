@@ -36,7 +36,9 @@ def load(path: str | Path, environ: Mapping[str, str]) -> Settings:
     Raises SettingsError where the file cannot be read, is no TOML in UTF-8, or holds what it should not.
     """
     path = Path(path)
-    return parse(_read_toml(path), environ, path.parent)
+    settings = parse(_read_toml(path), environ, path.parent)
+    _check_files(settings)
+    return settings
 
 
 def parse(document: Mapping[str, Any], environ: Mapping[str, str], base: Path) -> Settings:
@@ -62,6 +64,21 @@ def parse(document: Mapping[str, Any], environ: Mapping[str, str], base: Path) -
         # Raised out here, without a cause or context: those would carry the values to whoever logs them.
         raise SettingsError(tuple(lines))
     return _settings(read)
+
+
+def _check_files(settings: Settings) -> None:
+    """See that the files are there that the service opens as it runs: it should not find out at the first login."""
+    errors = []
+    for name in ("tls_ca", "tls_cert", "tls_key"):
+        path: str | None = getattr(settings.redis, name)
+        try:
+            if path is not None:
+                with Path(path).open("rb"):
+                    pass
+        except (OSError, ValueError) as error:
+            errors.append(f"redis.{name}: the file {path} cannot be read: {_reason(error)}")
+    if errors:
+        raise SettingsError(tuple(errors))
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

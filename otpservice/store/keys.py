@@ -5,6 +5,8 @@ from __future__ import annotations
 from zlib import crc32
 
 READINESS = "otp:readiness"
+# The channel that says which outbox has a new send: lua/lib/outbox.lua.
+OUTBOX_BELL = "otp:outbox"
 
 
 def partition_for(number_digest: str, partitions: int) -> int:

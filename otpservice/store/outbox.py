@@ -22,8 +22,8 @@ from otpservice.verification.lifecycle import Fallback, Outcome, Status
 from otpservice.verification.numbers import mask
 
 GROUP = "senders"
-_OUTBOX_TTL_MS = 86_400_000
-_FORGET_CONSUMER_AFTER_MS = 3_600_000
+OUTBOX_TTL_MS = 86_400_000
+FORGET_CONSUMER_AFTER_MS = 3_600_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +74,9 @@ class Outbox:
     ) -> None:
         self._client = client
         self._reader = reader
+        self._set_up(keyring, partitions, consumer)
+
+    def _set_up(self, keyring: Keyring, partitions: int, consumer: str) -> None:
         self._keyring = keyring
         self._configured = range(partitions)
         self._outboxes = {keys.outbox(partition): partition for partition in self._configured}
@@ -150,7 +153,7 @@ class Outbox:
                 if not await self._client.exists(name):
                     continue
                 for consumer in await self._client.xinfo_consumers(name, GROUP):
-                    if consumer["pending"] == 0 and consumer["idle"] > _FORGET_CONSUMER_AFTER_MS:
+                    if consumer["pending"] == 0 and consumer["idle"] > FORGET_CONSUMER_AFTER_MS:
                         await self._client.xgroup_delconsumer(name, GROUP, consumer["name"])
 
     async def arm(self, entry: Entry, code: str) -> Armed | Refused:
@@ -197,7 +200,7 @@ class Outbox:
     async def _create_group(self, name: str) -> None:
         try:
             await self._client.xgroup_create(name, GROUP, id="0", mkstream=True)
-            await self._client.pexpire(name, _OUTBOX_TTL_MS)
+            await self._client.pexpire(name, OUTBOX_TTL_MS)
         except redis.ResponseError as error:
             if not str(error).startswith("BUSYGROUP"):
                 raise

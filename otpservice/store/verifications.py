@@ -8,9 +8,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import redis
+from redis.client import PubSub
 
 from otpservice.store import keys, scripts
+from otpservice.store.cluster import Cluster
 from otpservice.store.connection import store_errors
+from otpservice.store.running import Runner
 from otpservice.store.scripts import Argument, Reply, Script
 from otpservice.verification.digests import Keyring
 from otpservice.verification.errors import (
@@ -72,10 +75,13 @@ class Verifications:
     not this tenant's. Methods that act raise EndedError once the verification has ended.
     """
 
-    def __init__(self, client: redis.Redis, keyring: Keyring, partitions: int) -> None:
-        self._client = client
+    def __init__(
+        self, client: redis.Redis | Cluster, keyring: Keyring, partitions: int, min_replicas_ack: int = 0
+    ) -> None:
+        self._runner = Runner(client)
         self._keyring = keyring
         self._partitions = partitions
+        self._min_replicas_ack = min_replicas_ack
 
     def start(self, request: Start, policy: Policy) -> Started:
         """Create a verification and the outbox entry of its first send, all or nothing.
@@ -125,6 +131,7 @@ class Verifications:
     def verify(self, id: str, code: str, binding: str | None, policy: Policy) -> Verification:
         """Check a handed-in code, count it, decide. Returns the verification, verified, at most once ever.
 
+        With ``min_replicas_ack`` what it changed is on as many replicas before it is told: else NotReplicatedError.
         Raises IncorrectCodeError, CodeNotSentError, RateLimitedError (limit ``number-failures``).
         """
         arguments: list[Argument] = [
@@ -217,9 +224,10 @@ class Verifications:
         self._run(scripts.LIMIT, [keys.READINESS], _rules([Rule(1_000_000, 1)]))
 
     @contextmanager
-    def _changes(self, id: str) -> Iterator[redis.client.PubSub]:
+    def _changes(self, id: str) -> Iterator[PubSub]:
         """A subscription to whatever happens to a verification: scripts publish to its key's name."""
-        subscription = self._client.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
+        with store_errors():
+            subscription = self._runner.pubsub(_key(id))
         try:
             with store_errors():
                 subscription.subscribe(_key(id))
@@ -240,11 +248,10 @@ class Verifications:
                 raise RateLimitedError(limit, wait)
 
     def _run(self, script: Script, key_names: Sequence[str], arguments: Sequence[Argument]) -> Reply:
+        # Only what verify writes must outlive a failover: a code used twice is worse than one lost.
+        replicas = self._min_replicas_ack if script is scripts.VERIFY else 0
         with store_errors():
-            try:
-                return self._client.evalsha(script.sha, len(key_names), *key_names, *arguments)
-            except redis.exceptions.NoScriptError:  # Redis was restarted or is new: EVAL runs it and keeps it
-                return self._client.eval(script.source, len(key_names), *key_names, *arguments)
+            return self._runner.run(script, key_names, arguments, replicas=replicas)
 
 
 def _partition(id: str) -> int:

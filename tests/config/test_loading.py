@@ -56,6 +56,13 @@ class TestFile:
         path.write_text(SMALLEST_TOML, encoding="utf-8-sig")
         assert load(path, {}) == read()
 
+    def test_that_names_a_certificate_that_is_not_there_is_refused(self, tmp_path: Path) -> None:
+        path, ca = tmp_path / "otpservice.toml", tmp_path / "ca.pem"
+        path.write_text(f'{SMALLEST_TOML}\n[redis]\nurl = "rediss://h"\ntls_ca = "{ca}"\n')
+        assert load_error(path) == f"redis.tls_ca: the file {ca} cannot be read: No such file or directory"
+        ca.write_text("")
+        assert load(path, {}).redis.tls_ca == str(ca)
+
     def test_that_is_not_there_is_named(self, tmp_path: Path) -> None:
         path = tmp_path / "nowhere.toml"
         assert load_error(path) == f"{path}: cannot be read: No such file or directory"
@@ -288,7 +295,8 @@ class TestErrors:
         assert error_of((path, 1)) == f"{path}: unknown key; did you mean {meant}?"
 
     def test_name_the_known_keys_where_an_unknown_one_resembles_none(self) -> None:
-        assert error_of(("redis.zzz", 1)) == "redis.zzz: unknown key; known here: url, partitions"
+        known = "url, partitions, min_replicas_ack, tls_ca, tls_cert, tls_key"
+        assert error_of(("redis.zzz", 1)) == f"redis.zzz: unknown key; known here: {known}"
 
     def test_tell_of_an_unknown_key_also_where_its_value_cannot_be_looked_up(self) -> None:
         assert len(errors_of(document(("zzz", "env:NOT_SET")))) == 2

@@ -1,0 +1,155 @@
+"""A Redis Cluster for threads: each command goes to the node that owns its key, and is executed once at most.
+
+What a node surely did not execute (MOVED, ASK, TRYAGAIN) goes on to where it belongs. Whatever else fails is the
+caller's to hear of at once; the map is refreshed aside, by one thread at a time.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any, Self
+
+import redis
+from redis.backoff import NoBackoff
+from redis.client import PubSub
+from redis.exceptions import AskError, ClusterDownError, MovedError, TryAgainError
+from redis.retry import Retry
+
+from otpservice.store.address import Address, Node
+from otpservice.store.connection import COMMAND_TIMEOUT_SECONDS, Tls, node_options
+from otpservice.store.slots import (
+    FIRST_MAP_SECONDS,
+    REDIRECT_SECONDS,
+    REFRESH_SECONDS,
+    TRY_AGAIN_SECONDS,
+    Command,
+    SlotMap,
+    redirected,
+    slot_of,
+)
+
+
+class Cluster:
+    """A client for threads. Connects when first used. Safe to share."""
+
+    def __init__(self, address: Address, tls: Tls | None = None) -> None:
+        self._options = node_options(address, tls or Tls(), COMMAND_TIMEOUT_SECONDS)
+        self._slots = SlotMap(address.nodes)
+        self._clients: dict[Node, redis.Redis] = {}
+        self._lock = threading.Lock()
+        self._refreshing = False
+        self._refreshed = threading.Event()  # the refresh under way has ended
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close every connection."""
+        with self._lock:
+            clients, self._clients = self._clients, {}
+        for client in clients.values():
+            client.close()
+
+    def send(self, key: str, *commands: Command) -> list[Any]:
+        """Send commands in one round trip to the node that owns ``key``; error replies come back as values.
+
+        Only the first decides where they go. Raises redis.RedisError where no node answered in time.
+        """
+        began = time.monotonic()
+        node, asking = self._owner(key), False
+        while True:
+            replies = self._send_to(node, commands, asking)
+            match replies[0]:
+                case MovedError() as error:
+                    node, asking = redirected(error, node), False
+                    self._slots.move(slot_of(key), node)
+                    self._refresh()
+                case AskError() as error:
+                    node, asking = redirected(error, node), True
+                case TryAgainError() as error:
+                    time.sleep(TRY_AGAIN_SECONDS)
+                case ClusterDownError() as error:
+                    self._refresh()
+                    raise error
+                case _:
+                    return replies
+            if time.monotonic() - began > REDIRECT_SECONDS:
+                raise error
+
+    def pubsub(self, channel: str) -> PubSub:
+        """To subscribe to a channel at the node that owns the key of that name: what is published there is seen first.
+
+        What any other node publishes comes over the cluster's bus.
+        """
+        client = self._client(self._owner(channel))
+        return client.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call,no-any-return]
+
+    def _send_to(self, node: Node, commands: tuple[Command, ...], asking: bool) -> list[Any]:
+        try:
+            with self._client(node).pipeline(transaction=False) as pipeline:
+                for command in [("ASKING",), *commands] if asking else commands:
+                    pipeline.execute_command(*command)  # type: ignore[no-untyped-call]
+                replies: list[Any] = pipeline.execute(raise_on_error=False)
+        except (redis.RedisError, OSError):
+            self._slots.put_last(node)
+            self._refresh()
+            raise
+        return replies[-len(commands) :]
+
+    def _client(self, node: Node) -> redis.Redis:
+        client = self._clients.get(node)
+        if client is None:
+            with self._lock:
+                client = self._clients.get(node)
+                if client is None:
+                    host, port = node
+                    client = redis.Redis(host=host, port=port, retry=Retry(NoBackoff(), 0), **self._options)
+                    self._clients[node] = client
+        return client
+
+    def _owner(self, key: str) -> Node:
+        """The node to ask first. Raises ClusterDownError where there is none, as the cluster itself would."""
+        if not self._slots.is_known:
+            self._refresh().wait(FIRST_MAP_SECONDS)
+        node = self._slots.owner(key)
+        if node is None:
+            self._refresh()
+            raise ClusterDownError("CLUSTERDOWN no node is known to serve the hash slot")
+        return node
+
+    def _refresh(self) -> threading.Event:
+        """Ask the nodes for the map, in a thread aside; returns what is set when that has ended."""
+        with self._lock:
+            if not self._refreshing:
+                self._refreshing = True
+                self._refreshed = threading.Event()
+                threading.Thread(target=self._learn, args=(self._refreshed,), name="slots", daemon=True).start()
+            return self._refreshed
+
+    def _learn(self, refreshed: threading.Event) -> None:
+        began = time.monotonic()
+        try:
+            for node in self._slots.to_ask():
+                try:
+                    reply = self._client(node).execute_command("CLUSTER SLOTS")  # type: ignore[no-untyped-call]
+                    members = self._slots.learn(reply, node)
+                except (redis.RedisError, OSError):
+                    self._slots.put_last(node)
+                else:
+                    self._forget_all_but(members)
+                    break
+        finally:
+            refreshed.set()
+            # A node that is down makes every command ask for a refresh: one every so often is enough.
+            time.sleep(max(0.0, began + REFRESH_SECONDS - time.monotonic()))
+            self._refreshing = False
+
+    def _forget_all_but(self, members: set[Node]) -> None:
+        with self._lock:
+            gone = [self._clients.pop(node) for node in list(self._clients) if node not in members]
+        for client in gone:
+            client.close()

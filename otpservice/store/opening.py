@@ -1,0 +1,30 @@
+"""What a URL opens: one server's client and outbox, a Sentinel's master's, or a cluster's."""
+
+from __future__ import annotations
+
+import redis
+
+from otpservice.store.address import Kind, parse_address
+from otpservice.store.cluster import Cluster
+from otpservice.store.cluster_async import AsyncCluster
+from otpservice.store.cluster_outbox import ClusterOutbox
+from otpservice.store.connection import Tls, connect, connect_async
+from otpservice.store.outbox import Outbox
+from otpservice.verification.digests import Keyring
+
+_READ_BLOCK_SECONDS = 2.0
+
+
+def open_client(url: str, tls: Tls | None = None) -> redis.Redis | Cluster:
+    """A client for threads. Connects when first used."""
+    address = parse_address(url)
+    return Cluster(address, tls) if address.kind is Kind.CLUSTER else connect(url, tls)
+
+
+def open_outbox(url: str, tls: Tls | None, keyring: Keyring, partitions: int, consumer: str) -> Outbox:
+    """The outbox for one consumer, in a running event loop. Connects when first used."""
+    address = parse_address(url)
+    if address.kind is Kind.CLUSTER:
+        return ClusterOutbox(AsyncCluster(address, tls), keyring, partitions, consumer)
+    reader = connect_async(url, tls, blocking_seconds=_READ_BLOCK_SECONDS)
+    return Outbox(connect_async(url, tls), reader, keyring, partitions, consumer)
