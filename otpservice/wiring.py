@@ -15,7 +15,7 @@ from otpservice.delivery.gateways.base import Gateway
 from otpservice.delivery.route import Route
 from otpservice.delivery.worker import Worker
 from otpservice.store import opening
-from otpservice.store.connection import Tls
+from otpservice.store.tls import Tls
 from otpservice.store.verifications import Verifications
 from otpservice.verification.digests import Keyring
 from otpservice.verification.lifecycle import Fallback

@@ -11,13 +11,11 @@ import time
 from typing import Any, Self
 
 import redis
-from redis.backoff import NoBackoff
 from redis.client import PubSub
 from redis.exceptions import AskError, ClusterDownError, MovedError, TryAgainError
-from redis.retry import Retry
 
 from otpservice.store.address import Address, Node
-from otpservice.store.connection import COMMAND_TIMEOUT_SECONDS, Tls, node_options
+from otpservice.store.connection import connect_node, node_options
 from otpservice.store.slots import (
     FIRST_MAP_SECONDS,
     REDIRECT_SECONDS,
@@ -28,13 +26,14 @@ from otpservice.store.slots import (
     redirected,
     slot_of,
 )
+from otpservice.store.tls import Tls
 
 
 class Cluster:
     """A client for threads. Connects when first used. Safe to share."""
 
     def __init__(self, address: Address, tls: Tls | None = None) -> None:
-        self._options = node_options(address, tls or Tls(), COMMAND_TIMEOUT_SECONDS)
+        self._options = node_options(address, tls)
         self._slots = SlotMap(address.nodes)
         self._clients: dict[Node, redis.Redis] = {}
         self._lock = threading.Lock()
@@ -106,9 +105,7 @@ class Cluster:
             with self._lock:
                 client = self._clients.get(node)
                 if client is None:
-                    host, port = node
-                    client = redis.Redis(host=host, port=port, retry=Retry(NoBackoff(), 0), **self._options)
-                    self._clients[node] = client
+                    client = self._clients[node] = connect_node(node, self._options)
         return client
 
     def _owner(self, key: str) -> Node:

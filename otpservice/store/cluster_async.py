@@ -11,12 +11,10 @@ from typing import Any
 import redis
 import redis.asyncio
 from redis.asyncio.client import PubSub
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import AskError, ClusterDownError, MovedError, TryAgainError
 
 from otpservice.store.address import Address, Node
-from otpservice.store.connection import COMMAND_TIMEOUT_SECONDS, Tls, node_options
+from otpservice.store.connection import connect_node_async, node_options
 from otpservice.store.slots import (
     FIRST_MAP_SECONDS,
     REDIRECT_SECONDS,
@@ -28,13 +26,14 @@ from otpservice.store.slots import (
     redirected,
     slot_of,
 )
+from otpservice.store.tls import Tls
 
 
 class AsyncCluster:
     """A client for one event loop. Connects when first used."""
 
     def __init__(self, address: Address, tls: Tls | None = None) -> None:
-        self._options = node_options(address, tls or Tls(), COMMAND_TIMEOUT_SECONDS)
+        self._options = node_options(address, tls, asynchronous=True)
         self._slots = SlotMap(address.nodes)
         self._clients: dict[Node, redis.asyncio.Redis] = {}
         self._refreshing: asyncio.Task[None] | None = None
@@ -142,9 +141,7 @@ class AsyncCluster:
     def _client(self, node: Node) -> redis.asyncio.Redis:
         client = self._clients.get(node)
         if client is None:
-            host, port = node
-            client = redis.asyncio.Redis(host=host, port=port, retry=Retry(NoBackoff(), 0), **self._options)
-            self._clients[node] = client
+            client = self._clients[node] = connect_node_async(node, self._options)
         return client
 
     async def _owner(self, key: str) -> Node:

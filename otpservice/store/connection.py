@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import redis
@@ -12,11 +11,20 @@ import redis.asyncio
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.asyncio.sentinel import Sentinel as AsyncSentinel
 from redis.backoff import NoBackoff
+from redis.connection import parse_url
 from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
-from otpservice.store.address import Address, Kind, parse_address
+from otpservice.store.address import Address, Kind, Node, parse_address
+from otpservice.store.tls import (
+    AsyncSentinelTlsConnection,
+    AsyncTlsConnection,
+    SentinelTlsConnection,
+    Tls,
+    TlsConnection,
+    context_of,
+)
 from otpservice.verification.errors import StoreUnavailableError
 
 CONNECT_TIMEOUT_SECONDS = 0.5
@@ -24,15 +32,6 @@ COMMAND_TIMEOUT_SECONDS = 1.0
 # Sentinels are asked one after the other, before a connection to the master: three that hang cost this three times.
 SENTINEL_TIMEOUT_SECONDS = 0.25
 _RETRY_AFTER_MS = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Tls:
-    """Files in PEM: whom to trust (None: the system's authorities), and what to show where the server asks."""
-
-    ca: str | None = None
-    cert: str | None = None
-    key: str | None = None
 
 
 def options(timeout_seconds: float) -> dict[str, Any]:
@@ -47,71 +46,104 @@ def options(timeout_seconds: float) -> dict[str, Any]:
     }
 
 
-def tls_options(tls: Tls) -> dict[str, Any]:
-    """What a TLS connection needs besides."""
-    return {"ssl_ca_certs": tls.ca, "ssl_certfile": tls.cert, "ssl_keyfile": tls.key}
-
-
-def node_options(address: Address, tls: Tls, timeout_seconds: float) -> dict[str, Any]:
-    """What a client of one of several servers is made with, besides its host and port."""
-    return {
-        **options(timeout_seconds),
-        "username": address.user,
-        "password": address.password,
-        **({"ssl": True, **tls_options(tls)} if address.tls else {}),
-    }
-
-
 def connect(url: str, tls: Tls | None = None) -> redis.Redis:
     """A client for threads, of one server or of a Sentinel's master. Connects when first used.
 
-    Commands give up after a second and are never repeated. Raises ValueError for a cluster: ``Cluster`` is its client.
+    Commands give up after a second and are never repeated. Raises ValueError for a cluster, OSError for a TLS file
+    that cannot be used.
     """
-    address = parse_address(url)
-    never = Retry(NoBackoff(), 0)
-    if address.kind is Kind.SINGLE:
-        extra = tls_options(tls or Tls()) if address.tls else {}
-        return redis.Redis.from_url(url, retry=never, **options(COMMAND_TIMEOUT_SECONDS), **extra)
-    _refuse_cluster(address)
-    sentinel = Sentinel(  # type: ignore[no-untyped-call]
-        address.nodes, sentinel_kwargs=_sentinel_options(address, tls, never)
-    )
-    made = node_options(address, tls or Tls(), COMMAND_TIMEOUT_SECONDS)
-    client: redis.Redis = sentinel.master_for(  # type: ignore[no-untyped-call]
-        address.master, db=address.database, retry=never, **made
-    )
-    return client
+    address, made = parse_address(url), options(COMMAND_TIMEOUT_SECONDS)
+    match address.kind:
+        case Kind.SINGLE:
+            over_tls = _single_options(address, tls, TlsConnection)
+            if over_tls is None:
+                return redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), **made, **_file_options(address, tls))
+            return redis.Redis.from_pool(redis.ConnectionPool(**made, retry=Retry(NoBackoff(), 0), **over_tls))
+        case Kind.SENTINEL:
+            made |= _credentials(address) | _tls_options(address, tls, SentinelTlsConnection)
+            sentinel = Sentinel([])  # type: ignore[no-untyped-call]
+            sentinel.sentinels = [connect_node(node, sentinel_options(address, tls)) for node in address.nodes]
+            client: redis.Redis = sentinel.master_for(  # type: ignore[no-untyped-call]
+                address.master, db=address.database, retry=Retry(NoBackoff(), 0), **made
+            )
+            return client
+        case Kind.CLUSTER:
+            raise ValueError("a cluster is more than one connection")
 
 
 def connect_async(url: str, tls: Tls | None = None, *, blocking_seconds: float = 0.0) -> redis.asyncio.Redis:
     """The same for an event loop. ``blocking_seconds`` is how long a command may block in Redis on purpose."""
-    address = parse_address(url)
+    address, made = parse_address(url), options(COMMAND_TIMEOUT_SECONDS + blocking_seconds)
     never = AsyncRetry(NoBackoff(), 0)
-    timeout_seconds = COMMAND_TIMEOUT_SECONDS + blocking_seconds
-    if address.kind is Kind.SINGLE:
-        extra = tls_options(tls or Tls()) if address.tls else {}
-        return redis.asyncio.Redis.from_url(url, retry=never, **options(timeout_seconds), **extra)
-    _refuse_cluster(address)
-    sentinel = AsyncSentinel(  # type: ignore[no-untyped-call]
-        address.nodes, sentinel_kwargs=_sentinel_options(address, tls, never)
-    )
-    made = node_options(address, tls or Tls(), timeout_seconds)
-    client: redis.asyncio.Redis = sentinel.master_for(address.master, db=address.database, retry=never, **made)
-    return client
+    match address.kind:
+        case Kind.SINGLE:
+            over_tls = _single_options(address, tls, AsyncTlsConnection)
+            if over_tls is None:
+                return redis.asyncio.Redis.from_url(url, retry=never, **made, **_file_options(address, tls))
+            return redis.asyncio.Redis.from_pool(redis.asyncio.ConnectionPool(**made, retry=never, **over_tls))
+        case Kind.SENTINEL:
+            made |= _credentials(address) | _tls_options(address, tls, AsyncSentinelTlsConnection)
+            sentinel = AsyncSentinel([])  # type: ignore[no-untyped-call]
+            sentinel.sentinels = [
+                connect_node_async(node, sentinel_options(address, tls, asynchronous=True)) for node in address.nodes
+            ]
+            client: redis.asyncio.Redis = sentinel.master_for(address.master, db=address.database, retry=never, **made)
+            return client
+        case Kind.CLUSTER:
+            raise ValueError("a cluster is more than one connection")
 
 
-def _refuse_cluster(address: Address) -> None:
-    if address.kind is Kind.CLUSTER:
-        raise ValueError("a cluster is more than one connection")
+def node_options(address: Address, tls: Tls | None, *, asynchronous: bool = False) -> dict[str, Any]:
+    """What a client of a cluster's node is made with."""
+    over_tls = _tls_options(address, tls, AsyncTlsConnection if asynchronous else TlsConnection)
+    return options(COMMAND_TIMEOUT_SECONDS) | _credentials(address) | over_tls
 
 
-def _sentinel_options(address: Address, tls: Tls | None, retry: Any) -> dict[str, Any]:
-    return {
-        **options(SENTINEL_TIMEOUT_SECONDS),
-        "socket_connect_timeout": SENTINEL_TIMEOUT_SECONDS,
-        "retry": retry,
-        **({"ssl": True, **tls_options(tls or Tls())} if address.tls else {}),
-    }
+def sentinel_options(address: Address, tls: Tls | None, *, asynchronous: bool = False) -> dict[str, Any]:
+    """What a client of a Sentinel is made with."""
+    over_tls = _tls_options(address, tls, AsyncTlsConnection if asynchronous else TlsConnection)
+    return options(SENTINEL_TIMEOUT_SECONDS) | {"socket_connect_timeout": SENTINEL_TIMEOUT_SECONDS} | over_tls
+
+
+def connect_node(node: Node, made: Mapping[str, Any]) -> redis.Redis:
+    """A client for threads, of one of several servers."""
+    host, port = node
+    return redis.Redis.from_pool(redis.ConnectionPool(host=host, port=port, retry=Retry(NoBackoff(), 0), **made))
+
+
+def connect_node_async(node: Node, made: Mapping[str, Any]) -> redis.asyncio.Redis:
+    """The same for an event loop."""
+    host, port = node
+    never = AsyncRetry(NoBackoff(), 0)
+    return redis.asyncio.Redis.from_pool(redis.asyncio.ConnectionPool(host=host, port=port, retry=never, **made))
+
+
+def _credentials(address: Address) -> dict[str, Any]:
+    return {"username": address.user, "password": address.password}
+
+
+def _tls_options(address: Address, tls: Tls | None, connection_class: type) -> dict[str, Any]:
+    if not address.tls:
+        return {}
+    files = tls or Tls()
+    context_of(files)  # what is wrong with a file is heard of now, not at the first login
+    return {"connection_class": connection_class, "tls": files}
+
+
+def _single_options(address: Address, tls: Tls | None, connection_class: type) -> dict[str, Any] | None:
+    """What the URL says of one server over TLS; None without TLS, or where the URL itself says how."""
+    if not address.tls:
+        return None
+    said: dict[str, Any] = parse_url(address.url)  # type: ignore[no-untyped-call]
+    if any(name.startswith("ssl_") for name in said):
+        return None
+    return said | _tls_options(address, tls, connection_class)
+
+
+def _file_options(address: Address, tls: Tls | None) -> dict[str, Any]:
+    if not address.tls or tls is None:
+        return {}
+    return {"ssl_ca_certs": tls.ca, "ssl_certfile": tls.cert, "ssl_keyfile": tls.key}
 
 
 @contextmanager

@@ -8,8 +8,9 @@ from otpservice.store.address import Kind, parse_address
 from otpservice.store.cluster import Cluster
 from otpservice.store.cluster_async import AsyncCluster
 from otpservice.store.cluster_outbox import ClusterOutbox
-from otpservice.store.connection import Tls, connect, connect_async
+from otpservice.store.connection import connect, connect_async
 from otpservice.store.outbox import Outbox
+from otpservice.store.tls import Tls
 from otpservice.verification.digests import Keyring
 
 _READ_BLOCK_SECONDS = 2.0

@@ -26,6 +26,7 @@ from otpservice.config import (
 )
 from otpservice.config.schema import SettingsSchema, TenantSchema
 from tests.config.examples import API_KEY, DIGEST, SECRET_KEY, document, error_of, errors_of, read
+from tests.support.tls import make_certificates
 
 SMALLEST_TOML = f"""
 secret_keys = ["{SECRET_KEY}"]
@@ -60,8 +61,17 @@ class TestFile:
         path, ca = tmp_path / "otpservice.toml", tmp_path / "ca.pem"
         path.write_text(f'{SMALLEST_TOML}\n[redis]\nurl = "rediss://h"\ntls_ca = "{ca}"\n')
         assert load_error(path) == f"redis.tls_ca: the file {ca} cannot be read: No such file or directory"
-        ca.write_text("")
-        assert load(path, {}).redis.tls_ca == str(ca)
+        ca.write_text("no certificate")
+        assert load_error(path) == f"redis.tls_ca: the file {ca} holds no certificate in PEM"
+
+    def test_that_names_certificates_in_order_is_read(self, tmp_path: Path) -> None:
+        made = make_certificates(tmp_path / "certificates")
+        path, (cert, key) = tmp_path / "otpservice.toml", made.client
+        files = f'tls_ca = "{made.ca}"\ntls_cert = "{cert}"\ntls_key = "{key}"\n'
+        path.write_text(f'{SMALLEST_TOML}\n[redis]\nurl = "rediss://h"\n{files}')
+        assert load(path, {}).redis.tls_key == str(key)
+        path.write_text(path.read_text().replace(str(key), str(made.server[1])))  # of another certificate
+        assert load_error(path).startswith(f"redis.tls_cert: {cert} and redis.tls_key are no certificate and its key")
 
     def test_that_is_not_there_is_named(self, tmp_path: Path) -> None:
         path = tmp_path / "nowhere.toml"

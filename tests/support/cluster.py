@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -155,9 +155,14 @@ class ClusterServers:
 
 @contextmanager
 def running_cluster(
-    folder: Path, *, primaries: int = 3, replicas: int = 1, config: Mapping[str, str] | None = None
+    folder: Path,
+    *,
+    primaries: int = 3,
+    replicas: int = 1,
+    config: Mapping[str, str] | None = None,
+    each: Sequence[Mapping[str, str]] | None = None,
 ) -> Iterator[ClusterServers]:
-    """A cluster that serves, with ``replicas`` for each primary."""
+    """A cluster that serves, with ``replicas`` for each primary; ``each`` has further settings of every server."""
     settings = {
         "cluster-enabled": "yes",
         "cluster-node-timeout": str(NODE_TIMEOUT_MS),
@@ -167,7 +172,8 @@ def running_cluster(
         "repl-ping-replica-period": "1",
         **(config or {}),
     }
-    servers = [Server(folder / f"node-{place}", settings) for place in range(primaries * (1 + replicas))]
+    further = each or [{}] * (primaries * (1 + replicas))
+    servers = [Server(folder / f"node-{place}", {**settings, **own}) for place, own in enumerate(further)]
     cluster = ClusterServers(servers)
     try:
         for server in servers:
