@@ -63,9 +63,10 @@ def connect(url: str, tls: Tls | None = None) -> redis.Redis:
             made |= _credentials(address) | _tls_options(address, tls, SentinelTlsConnection)
             sentinel = Sentinel([])  # type: ignore[no-untyped-call]
             sentinel.sentinels = [connect_node(node, sentinel_options(address, tls)) for node in address.nodes]
-            client: redis.Redis = sentinel.master_for(  # type: ignore[no-untyped-call]
-                address.master, db=address.database, retry=Retry(NoBackoff(), 0), **made
+            client: _Master = sentinel.master_for(  # type: ignore[no-untyped-call]
+                address.master, _Master, db=address.database, retry=Retry(NoBackoff(), 0), **made
             )
+            client.watchers = sentinel
             return client
         case Kind.CLUSTER:
             raise ValueError("a cluster is more than one connection")
@@ -87,7 +88,10 @@ def connect_async(url: str, tls: Tls | None = None, *, blocking_seconds: float =
             sentinel.sentinels = [
                 connect_node_async(node, sentinel_options(address, tls, asynchronous=True)) for node in address.nodes
             ]
-            client: redis.asyncio.Redis = sentinel.master_for(address.master, db=address.database, retry=never, **made)
+            client: _AsyncMaster = sentinel.master_for(
+                address.master, _AsyncMaster, db=address.database, retry=never, **made
+            )
+            client.watchers = sentinel
             return client
         case Kind.CLUSTER:
             raise ValueError("a cluster is more than one connection")
@@ -116,6 +120,26 @@ def connect_node_async(node: Node, made: Mapping[str, Any]) -> redis.asyncio.Red
     host, port = node
     never = AsyncRetry(NoBackoff(), 0)
     return redis.asyncio.Redis.from_pool(redis.asyncio.ConnectionPool(host=host, port=port, retry=never, **made))
+
+
+class _Master(redis.Redis):
+    """A client of the master that closes the Sentinels' connections with its own."""
+
+    watchers: Sentinel
+
+    def close(self) -> None:
+        super().close()
+        self.watchers.close()
+
+
+class _AsyncMaster(redis.asyncio.Redis):
+    """The same for an event loop."""
+
+    watchers: AsyncSentinel
+
+    async def aclose(self, close_connection_pool: bool | None = None) -> None:
+        await super().aclose(close_connection_pool)
+        await self.watchers.aclose()
 
 
 def _credentials(address: Address) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 _CHUNK = 65536
+_ROUNDS_TO_CLOSE = 5  # of the event loop, until an aborted connection is gone
 
 
 @dataclass(frozen=True)
@@ -89,17 +90,17 @@ def tls_proxy(certificates: Certificates, listen_port: int, server_port: int) ->
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", server_port)
+        copies = {
+            asyncio.ensure_future(_copy(reader, inner_writer)),
+            asyncio.ensure_future(_copy(inner_reader, writer)),
+        }
         try:
-            await asyncio.wait(
-                [
-                    asyncio.ensure_future(_copy(reader, inner_writer)),
-                    asyncio.ensure_future(_copy(inner_reader, writer)),
-                ],
-                return_when=asyncio.FIRST_COMPLETED,
-            )
+            await asyncio.wait(copies, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            inner_writer.close()
-            writer.close()
+            for copy in copies:
+                copy.cancel()
+            inner_writer.transport.abort()
+            writer.transport.abort()
 
     async def main() -> None:
         server = await asyncio.start_server(serve, "127.0.0.1", listen_port, ssl=context)
@@ -110,6 +111,8 @@ def tls_proxy(certificates: Certificates, listen_port: int, server_port: int) ->
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
+        for _ in range(_ROUNDS_TO_CLOSE):
+            await asyncio.sleep(0)
 
     def run() -> None:
         loop.set_exception_handler(lambda _, __: None)  # connections that break off are part of it
