@@ -17,6 +17,7 @@ from otpservice.delivery.worker import Worker
 from otpservice.store import opening
 from otpservice.store.tls import Tls
 from otpservice.store.verifications import Verifications
+from otpservice.verification.abuse import micro_units
 from otpservice.verification.digests import Keyring
 from otpservice.verification.lifecycle import Fallback
 from otpservice.verification.policy import Policy
@@ -25,13 +26,12 @@ from otpservice.verification.policy import Policy
 def api_parts(settings: Settings) -> Parts:
     """What the API is made of. Connects to nothing yet."""
     keyring = _keyring(settings)
+    max_waiters = max(1, settings.server.threads // 4)
+    # A thread holds a connection while Redis works for it; one that waits for a delivery listens on another besides.
+    connections = settings.server.threads + max_waiters
+    client = opening.open_client(settings.redis.url.reveal(), _tls(settings), max_connections=connections)
     return Parts(
-        verifications=Verifications(
-            opening.open_client(settings.redis.url.reveal(), _tls(settings)),
-            keyring,
-            settings.redis.partitions,
-            settings.redis.min_replicas_ack,
-        ),
+        verifications=Verifications(client, keyring, settings.redis.partitions, settings.redis.min_replicas_ack),
         keyring=keyring,
         tenants={
             digest: policy
@@ -41,7 +41,7 @@ def api_parts(settings: Settings) -> Parts:
         },
         report_readers=dict.fromkeys(settings.gateways, mobilgroup.read_report),
         test_code_lengths={number: len(code.reveal()) for number, code in settings.test_numbers.items()},
-        max_waiters=max(1, settings.server.threads // 4),
+        max_waiters=max_waiters,
     )
 
 
@@ -87,6 +87,10 @@ def _policy(tenant: TenantSettings, settings: Settings) -> Policy:
         failure_rules=limits.number_failures,
         ip_rules=limits.ip,
         tenant_rules=limits.tenant,
+        prefix=limits.prefix,
+        conversion=limits.conversion,
+        daily_budget=micro_units(tenant.daily_budget) if tenant.daily_budget is not None else None,
+        estimated_price=micro_units(tenant.estimated_price or 0),
     )
 
 

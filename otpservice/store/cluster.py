@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any, Self
 
 import redis
@@ -15,6 +16,7 @@ from redis.client import PubSub
 from redis.exceptions import AskError, ClusterDownError, MovedError, TryAgainError
 
 from otpservice.store.address import Address, Node
+from otpservice.store.clock import ServerClock
 from otpservice.store.connection import connect_node, node_options
 from otpservice.store.slots import (
     FIRST_MAP_SECONDS,
@@ -23,6 +25,7 @@ from otpservice.store.slots import (
     TRY_AGAIN_SECONDS,
     Command,
     SlotMap,
+    by_owner,
     redirected,
     slot_of,
 )
@@ -32,10 +35,12 @@ from otpservice.store.tls import Tls
 class Cluster:
     """A client for threads. Connects when first used. Safe to share."""
 
-    def __init__(self, address: Address, tls: Tls | None = None) -> None:
-        self._options = node_options(address, tls)
+    def __init__(self, address: Address, tls: Tls | None = None, *, max_connections: int = 100) -> None:
+        """``max_connections`` is how many threads may hold one to a node at once."""
+        self._options = node_options(address, tls) | {"max_connections": max_connections}
         self._slots = SlotMap(address.nodes)
         self._clients: dict[Node, redis.Redis] = {}
+        self._clocks: dict[Node, ServerClock] = {}
         self._lock = threading.Lock()
         self._refreshing = False
         self._refreshed = threading.Event()  # the refresh under way has ended
@@ -78,6 +83,34 @@ class Cluster:
                     return replies
             if time.monotonic() - began > REDIRECT_SECONDS:
                 raise error
+
+    def send_each(self, pairs: Sequence[tuple[str, Command]]) -> list[Any]:
+        """The replies to commands, each with a key of it, in one round trip to each node; error replies as values.
+
+        Raises redis.RedisError where a node does not answer: the others may have executed theirs.
+        """
+        replies: list[Any] = [None] * len(pairs)
+        for node, places in by_owner(pairs, self._owner).items():
+            answers = self._send_to(node, tuple(pairs[place][1] for place in places), asking=False)
+            for place, answer in zip(places, answers, strict=True):
+                # A redirection of MOVED, ASK or TRYAGAIN was not executed: it is followed on its own.
+                is_elsewhere = isinstance(answer, AskError | TryAgainError)
+                replies[place] = self.send(*pairs[place])[0] if is_elsewhere else answer
+        return replies
+
+    def clock(self, key: str) -> ServerClock:
+        """The clock of the node that owns a key: each has its own."""
+        node = self._owner(key)
+        clock = self._clocks.get(node)
+        if clock is None:
+            clock = self._clocks[node] = ServerClock(lambda: self._time(node))
+        return clock
+
+    def _time(self, node: Node) -> Any:
+        [answer] = self._send_to(node, (("TIME",),), asking=False)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
     def pubsub(self, channel: str) -> PubSub:
         """To subscribe to a channel at the node that owns the key of that name: what is published there is seen first.

@@ -39,9 +39,12 @@ _Replies = list[tuple[str, Any]]  # of one node: outbox, what it answered
 class ClusterOutbox(Outbox):
     """The sends to do on a cluster, for one consumer. As ``Outbox``, for one event loop."""
 
-    def __init__(self, cluster: AsyncCluster, keyring: Keyring, partitions: int, consumer: str) -> None:
+    def __init__(
+        self, sends: AsyncCluster, reader: AsyncCluster, keyring: Keyring, partitions: int, consumer: str
+    ) -> None:
         self._set_up(keyring, partitions, consumer)
-        self._cluster = cluster
+        self._sends = sends  # what arms and settles
+        self._cluster = reader  # what must not wait behind a crowd of those
         self._rung: dict[str, None] = {}  # outboxes that may hold something, the one that has waited longest first
         self._reading: dict[asyncio.Task[_Replies], Node] = {}
         self._spared: dict[Node, float] = {}  # a node that has failed -> when to read from it again
@@ -83,8 +86,9 @@ class ClusterOutbox(Outbox):
 
     async def claim(self, idle_ms: int, count: int) -> list[Entry]:
         """Up to ``count`` sends of each partition that their worker has not touched for ``idle_ms``."""
+        cursors = self._claim_cursors
         commands: list[tuple[str, Command]] = [
-            (name, ("XAUTOCLAIM", name, GROUP, self._consumer, idle_ms, "0-0", "COUNT", count))
+            (name, ("XAUTOCLAIM", name, GROUP, self._consumer, idle_ms, cursors.get(name, "0-0"), "COUNT", count))
             for name in self._outboxes
         ]
         claimed: list[Entry] = []
@@ -92,7 +96,8 @@ class ClusterOutbox(Outbox):
             replies = await self._cluster.send_each(commands)
             for (name, _), reply in zip(commands, replies, strict=True):
                 if not isinstance(reply, Exception):
-                    claimed += self._entries(name, reply[1])
+                    cursors[name] = reply[0]
+                    claimed += await self._entries(name, reply[1])
             lost = [name for (name, _), reply in zip(commands, replies, strict=True) if _lost(reply)]
             await self._create_groups(lost)
         return claimed
@@ -129,6 +134,7 @@ class ClusterOutbox(Outbox):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._cluster.aclose()
+        await self._sends.aclose()
 
     async def _begin_reading(self, count: int) -> None:
         """Send every node that is free what to look into: ``count`` sends, spread over the outboxes that were rung."""
@@ -189,7 +195,8 @@ class ClusterOutbox(Outbox):
             for name, reply in replies:
                 if not isinstance(reply, Exception):
                     for _, batch in _batches(reply):
-                        entries += self._entries(name, batch)
+                        with store_errors():
+                            entries += await self._entries(name, batch)
         return entries
 
     def _ring(self, names: Sequence[str] | dict[str, int]) -> None:
@@ -231,12 +238,15 @@ class ClusterOutbox(Outbox):
         fresh = [name for name, reply in zip(names, created, strict=True) if not isinstance(reply, Exception)]
         await self._cluster.send_each([(name, ("PEXPIRE", name, OUTBOX_TTL_MS)) for name in fresh])
 
+    async def _drop(self, name: str, entry_id: str) -> None:
+        await self._cluster.send(name, ("XACK", name, GROUP, entry_id), ("XDEL", name, entry_id))
+
     async def _run(self, script: Script, key_names: Sequence[str], arguments: Sequence[Argument]) -> Reply:
         tail = (len(key_names), *key_names, *arguments)
         with store_errors():
-            [reply] = await self._cluster.send(key_names[0], ("EVALSHA", script.sha, *tail))
+            [reply] = await self._sends.send(key_names[0], ("EVALSHA", script.sha, *tail))
             if isinstance(reply, redis.exceptions.NoScriptError):
-                [reply] = await self._cluster.send(key_names[0], ("EVAL", script.source, *tail))
+                [reply] = await self._sends.send(key_names[0], ("EVAL", script.source, *tail))
             if isinstance(reply, Exception):
                 raise reply
             return reply

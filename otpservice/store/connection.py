@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -10,6 +11,7 @@ import redis
 import redis.asyncio
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.asyncio.sentinel import Sentinel as AsyncSentinel
+from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.connection import parse_url
 from redis.maint_notifications import MaintNotificationsConfig
@@ -27,44 +29,51 @@ from otpservice.store.tls import (
 )
 from otpservice.verification.errors import StoreUnavailableError
 
-CONNECT_TIMEOUT_SECONDS = 0.5
-COMMAND_TIMEOUT_SECONDS = 1.0
+CONNECT_TIMEOUT_SECONDS = 0.4
+COMMAND_TIMEOUT_SECONDS = 0.6  # with two commands and a connect still within the two seconds that are promised
 # Sentinels are asked one after the other, before a connection to the master: three that hang cost this three times.
-SENTINEL_TIMEOUT_SECONDS = 0.25
+SENTINEL_TIMEOUT_SECONDS = 0.15
+_ASYNC_CONNECTIONS = 64  # a command holds one for a millisecond; a send at its gateway holds none
+_MAX_CONNECTIONS = 100
 _RETRY_AFTER_MS = 1000
+_ERROR_CODE = re.compile(r"[A-Z]{2,}")
 
 
 def options(timeout_seconds: float) -> dict[str, Any]:
     """How any connection is made; ``timeout_seconds`` is the longest wait for an answer."""
-    # No command is sent twice by itself: a verify whose answer was lost may have been counted.
     return {
         "decode_responses": True,
+        # Without the words that RESP3 and a name would cost at each connect, a connection is ready at once.
+        "protocol": 2,
+        "driver_info": None,
         "socket_connect_timeout": CONNECT_TIMEOUT_SECONDS,
         "socket_timeout": timeout_seconds,
         "maint_notifications_config": MaintNotificationsConfig(enabled=False),
-        "client_name": "otpservice",
     }
 
 
-def connect(url: str, tls: Tls | None = None) -> redis.Redis:
-    """A client for threads, of one server or of a Sentinel's master. Connects when first used.
+def connect(url: str, tls: Tls | None = None, *, max_connections: int = _MAX_CONNECTIONS) -> redis.Redis:
+    """A client for threads, of one server or of a Sentinel's master: connects when first used, gives up after
+    ``COMMAND_TIMEOUT_SECONDS``.
 
-    Commands give up after a second and are never repeated. Raises ValueError for a cluster, OSError for a TLS file
-    that cannot be used.
+    No command is sent twice by itself: a verify whose answer was lost may have been counted. ``max_connections`` is
+    how many threads may hold one at once, a waiting one holding two. Raises ValueError for a cluster, OSError for a
+    TLS file that cannot be used.
     """
-    address, made = parse_address(url), options(COMMAND_TIMEOUT_SECONDS)
+    address = parse_address(url)
+    made = options(COMMAND_TIMEOUT_SECONDS) | {"retry": Retry(NoBackoff(), 0), "max_connections": max_connections}
     match address.kind:
         case Kind.SINGLE:
             over_tls = _single_options(address, tls, TlsConnection)
             if over_tls is None:
-                return redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), **made, **_file_options(address, tls))
-            return redis.Redis.from_pool(redis.ConnectionPool(**made, retry=Retry(NoBackoff(), 0), **over_tls))
+                return redis.Redis.from_url(url, **made, **_file_options(address, tls))
+            return redis.Redis.from_pool(redis.ConnectionPool(**made, **over_tls))
         case Kind.SENTINEL:
             made |= _credentials(address) | _tls_options(address, tls, SentinelTlsConnection)
             sentinel = Sentinel([])  # type: ignore[no-untyped-call]
             sentinel.sentinels = [connect_node(node, sentinel_options(address, tls)) for node in address.nodes]
             client: _Master = sentinel.master_for(  # type: ignore[no-untyped-call]
-                address.master, _Master, db=address.database, retry=Retry(NoBackoff(), 0), **made
+                address.master, _Master, db=address.database, **made
             )
             client.watchers = sentinel
             return client
@@ -73,15 +82,19 @@ def connect(url: str, tls: Tls | None = None) -> redis.Redis:
 
 
 def connect_async(url: str, tls: Tls | None = None, *, blocking_seconds: float = 0.0) -> redis.asyncio.Redis:
-    """The same for an event loop. ``blocking_seconds`` is how long a command may block in Redis on purpose."""
-    address, made = parse_address(url), options(COMMAND_TIMEOUT_SECONDS + blocking_seconds)
-    never = AsyncRetry(NoBackoff(), 0)
+    """The same for an event loop. ``blocking_seconds`` is how long a command may block in Redis on purpose.
+
+    More commands at once than connections wait for one, for as long as a command may take.
+    """
+    address = parse_address(url)
+    made = options(COMMAND_TIMEOUT_SECONDS + blocking_seconds) | _async_pool_options()
     match address.kind:
         case Kind.SINGLE:
             over_tls = _single_options(address, tls, AsyncTlsConnection)
             if over_tls is None:
-                return redis.asyncio.Redis.from_url(url, retry=never, **made, **_file_options(address, tls))
-            return redis.asyncio.Redis.from_pool(redis.asyncio.ConnectionPool(**made, retry=never, **over_tls))
+                made |= _file_options(address, tls)
+                return redis.asyncio.Redis.from_pool(redis.asyncio.BlockingConnectionPool.from_url(url, **made))
+            return redis.asyncio.Redis.from_pool(redis.asyncio.BlockingConnectionPool(**made, **over_tls))
         case Kind.SENTINEL:
             made |= _credentials(address) | _tls_options(address, tls, AsyncSentinelTlsConnection)
             sentinel = AsyncSentinel([])  # type: ignore[no-untyped-call]
@@ -89,7 +102,7 @@ def connect_async(url: str, tls: Tls | None = None, *, blocking_seconds: float =
                 connect_node_async(node, sentinel_options(address, tls, asynchronous=True)) for node in address.nodes
             ]
             client: _AsyncMaster = sentinel.master_for(
-                address.master, _AsyncMaster, db=address.database, retry=never, **made
+                address.master, _AsyncMaster, _WaitingSentinelPool, db=address.database, **made
             )
             client.watchers = sentinel
             return client
@@ -118,8 +131,16 @@ def connect_node(node: Node, made: Mapping[str, Any]) -> redis.Redis:
 def connect_node_async(node: Node, made: Mapping[str, Any]) -> redis.asyncio.Redis:
     """The same for an event loop."""
     host, port = node
-    never = AsyncRetry(NoBackoff(), 0)
-    return redis.asyncio.Redis.from_pool(redis.asyncio.ConnectionPool(host=host, port=port, retry=never, **made))
+    pool = redis.asyncio.BlockingConnectionPool(host=host, port=port, **_async_pool_options(), **made)
+    return redis.asyncio.Redis.from_pool(pool)
+
+
+def _async_pool_options() -> dict[str, Any]:
+    return {
+        "retry": AsyncRetry(NoBackoff(), 0),
+        "max_connections": _ASYNC_CONNECTIONS,
+        "timeout": COMMAND_TIMEOUT_SECONDS,
+    }
 
 
 class _Master(redis.Redis):
@@ -130,6 +151,10 @@ class _Master(redis.Redis):
     def close(self) -> None:
         super().close()
         self.watchers.close()
+
+
+class _WaitingSentinelPool(SentinelConnectionPool, redis.asyncio.BlockingConnectionPool):
+    """Connections to the master, of which no more are made than may be."""
 
 
 class _AsyncMaster(redis.asyncio.Redis):
@@ -172,9 +197,11 @@ def _file_options(address: Address, tls: Tls | None) -> dict[str, Any]:
 
 @contextmanager
 def store_errors() -> Iterator[None]:
-    """Turn whatever Redis may fail with into StoreUnavailableError: nothing was decided, so nothing verifies."""
+    """Turn whatever Redis may fail with into StoreUnavailableError: nothing verifies that Redis did not say so of."""
     try:
         yield
     except (redis.RedisError, OSError) as error:
-        # The text of a Redis error may quote the command, and with it a number: only its kind goes on.
-        raise StoreUnavailableError(f"Redis: {type(error).__name__}", _RETRY_AFTER_MS) from None
+        # The text of a Redis error may quote the command, and with it a number: only its kind and code go on.
+        code = _ERROR_CODE.match(str(error))
+        kind = f"{type(error).__name__} {code[0]}" if code else type(error).__name__
+        raise StoreUnavailableError(f"Redis: {kind}", _RETRY_AFTER_MS) from None

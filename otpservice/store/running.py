@@ -1,4 +1,4 @@
-"""Running a script: by its digest, by its source where the node does not know it, and until replicas have it."""
+"""Running scripts: by digest or by source, not after the caller has given up, and until replicas have it."""
 
 from __future__ import annotations
 
@@ -10,33 +10,66 @@ from redis.client import PubSub
 
 from otpservice.store.cluster import Cluster
 from otpservice.store.scripts import Argument, Reply, Script
+from otpservice.store.single import Single
 from otpservice.store.slots import Command
-from otpservice.verification.errors import NotReplicatedError
+from otpservice.verification.errors import NotReplicatedError, StoreUnavailableError
 
 # With the time-outs of a connection it keeps "503 within two seconds".
-REPLICATION_TIMEOUT_MS = 500
+REPLICATION_TIMEOUT_MS = 300
 _RETRY_AFTER_MS = 1000
 
 
 class Runner:
-    """Runs scripts on one server, a Sentinel's master or a cluster. Every method raises redis.RedisError."""
+    """Runs scripts on one server, a Sentinel's master or a cluster. Every method may raise redis.RedisError."""
 
     def __init__(self, client: redis.Redis | Cluster) -> None:
-        self._client = client
+        self._nodes = client if isinstance(client, Cluster) else Single(client)
 
     def run(
         self, script: Script, key_names: Sequence[str], arguments: Sequence[Argument], *, replicas: int = 0
     ) -> Reply:
-        """What the script returns, in one round trip. All keys are in the slot of the first.
+        """Run a script, unless Redis would only get to it when this call has given up: then StoreUnavailableError.
 
-        With ``replicas`` what it wrote is on that many before this returns (WAIT in the same round trip). Raises
-        NotReplicatedError where that takes too long: the primary has it, and may be the only one.
+        One round trip, to where the first key is; all are in one slot. With ``replicas`` what it wrote is on that many
+        before this returns (WAIT in the same round trip). Raises NotReplicatedError where that takes too long: the
+        primary has it, and may be the only one.
         """
-        tail = (len(key_names), *key_names, *arguments)
-        reply, reached = self._send(key_names[0], ("EVALSHA", script.sha, *tail), replicas)
+        clock = self._nodes.clock(key_names[0])
+        try:
+            reply = self._evaluate(script, key_names, arguments, replicas)
+            if reply[0] == "too-late":  # it changed nothing: either the clocks moved, or Redis hangs
+                clock = self._nodes.clock(key_names[0])
+                clock.correct(int(reply[1]))
+                reply = self._evaluate(script, key_names, arguments, replicas)
+        except (redis.RedisError, OSError):
+            clock.forget()
+            raise
+        if reply[0] == "too-late":
+            clock.forget()
+            raise StoreUnavailableError("Redis: too late", _RETRY_AFTER_MS)
+        return reply
+
+    def call(self, script: Script, key: str, arguments: Sequence[Argument]) -> tuple[str, Command]:
+        """For ``send_each``: a script on one key, which is not to begin when the caller has given up."""
+        return key, ("EVALSHA", script.sha, 1, key, *arguments, self._nodes.clock(key).latest_start())
+
+    def send_each(self, pairs: Sequence[tuple[str, Command]]) -> list[Any]:
+        """The replies to commands, each with a key of it, in one round trip to each server; error replies as values."""
+        return self._nodes.send_each(pairs)
+
+    def pubsub(self, channel: str) -> PubSub:
+        """To subscribe to a channel."""
+        return self._nodes.pubsub(channel)
+
+    def _evaluate(
+        self, script: Script, key_names: Sequence[str], arguments: Sequence[Argument], replicas: int
+    ) -> Reply:
+        key = key_names[0]
+        tail = (len(key_names), *key_names, *arguments, self._nodes.clock(key).latest_start())
+        reply, reached = self._send(key, ("EVALSHA", script.sha, *tail), replicas)
         if isinstance(reply, redis.exceptions.NoScriptError):
             # The node was restarted, promoted or is new: EVAL runs it and keeps it.
-            reply, reached = self._send(key_names[0], ("EVAL", script.source, *tail), replicas)
+            reply, reached = self._send(key, ("EVAL", script.source, *tail), replicas)
         if isinstance(reply, Exception):
             raise reply
         if isinstance(reached, Exception):
@@ -45,30 +78,9 @@ class Runner:
             raise NotReplicatedError(f"{reached} of {replicas} replicas have it", _RETRY_AFTER_MS)
         return reply
 
-    def pubsub(self, channel: str) -> PubSub:
-        """To subscribe to a channel."""
-        if isinstance(self._client, Cluster):
-            return self._client.pubsub(channel)
-        return self._client.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call,no-any-return]
-
     def _send(self, key: str, command: Command, replicas: int) -> tuple[Any, Any]:
         """The reply to a command, and how many replicas have what this connection wrote; errors as values."""
         if not replicas:
-            return self._send_alone(key, command), 0
-        both = (command, ("WAIT", replicas, REPLICATION_TIMEOUT_MS))
-        if isinstance(self._client, Cluster):
-            reply, reached = self._client.send(key, *both)
-        else:
-            with self._client.pipeline(transaction=False) as pipeline:
-                for each in both:
-                    pipeline.execute_command(*each)  # type: ignore[no-untyped-call]
-                reply, reached = pipeline.execute(raise_on_error=False)
+            return self._nodes.send(key, command)[0], 0
+        reply, reached = self._nodes.send(key, command, ("WAIT", replicas, REPLICATION_TIMEOUT_MS))
         return reply, reached
-
-    def _send_alone(self, key: str, command: Command) -> Any:
-        if isinstance(self._client, Cluster):
-            return self._client.send(key, command)[0]
-        try:
-            return self._client.execute_command(*command)  # type: ignore[no-untyped-call]
-        except redis.ResponseError as error:
-            return error
