@@ -112,6 +112,10 @@ class Cluster:
             raise answer
         return answer
 
+    def home(self, key: str) -> Node | None:
+        """The node that owns a key, as far as is known."""
+        return self._slots.owner(key)
+
     def pubsub(self, channel: str) -> PubSub:
         """To subscribe to a channel at the node that owns the key of that name: what is published there is seen first.
 

@@ -57,6 +57,10 @@ class Runner:
         """The replies to commands, each with a key of it, in one round trip to each server; error replies as values."""
         return self._nodes.send_each(pairs)
 
+    def home(self, key: str) -> object:
+        """What two keys have alike where they lie on the same server, as far as is known."""
+        return self._nodes.home(key)
+
     def pubsub(self, channel: str) -> PubSub:
         """To subscribe to a channel."""
         return self._nodes.pubsub(channel)

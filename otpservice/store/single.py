@@ -40,6 +40,9 @@ class Single:
         """The server's clock, whatever the key."""
         return self._clock
 
+    def home(self, key: str) -> None:
+        """The same for all keys."""
+
     def pubsub(self, channel: str) -> PubSub:
         """To subscribe to a channel."""
         return self._client.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call,no-any-return]

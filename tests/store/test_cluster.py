@@ -159,6 +159,15 @@ def test_a_node_that_stands_still_is_503_in_time_and_no_other_notices(
     until(lambda: is_served(store, made[0]), "the node to be back")
 
 
+def test_a_cluster_is_ready_while_any_of_its_nodes_is(servers: ClusterServers, store: Verifications) -> None:
+    for hanging in servers.servers:
+        until(lambda: _works(store), "the cluster to be ready")
+        with standing_still(hanging):
+            with suppress(StoreUnavailableError):  # the check that finds it out
+                store.check()
+            store.check()
+
+
 def is_served(store: Verifications, made: Verification) -> bool:
     with suppress(StoreUnavailableError):
         return store.get(made.id, POLICY).id == made.id
