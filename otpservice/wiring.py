@@ -17,9 +17,9 @@ from otpservice.delivery.gateways.base import ConfirmingGateway
 from otpservice.delivery.route import Route
 from otpservice.delivery.worker import Worker
 from otpservice.gateway_wiring import confirming_gateways, gateway, report_readers
-from otpservice.store.connection import connect, connect_async
+from otpservice.store import opening
 from otpservice.store.gateways import GatewayStates
-from otpservice.store.outbox import Outbox
+from otpservice.store.tls import Tls
 from otpservice.store.verdicts import Verdicts
 from otpservice.store.verifications import Verifications
 from otpservice.verification.abuse import micro_units
@@ -27,17 +27,22 @@ from otpservice.verification.digests import Keyring
 from otpservice.verification.lifecycle import Fallback
 from otpservice.verification.policy import Policy
 
-_READ_BLOCK_SECONDS = 2.0
-
 
 def api_parts(settings: Settings) -> Parts:
     """What the API is made of. Connects to nothing yet."""
     keyring = _keyring(settings)
     max_waiters = max(1, settings.server.threads // 4)
     # A thread holds a connection while Redis works for it; one that waits for a delivery listens on another besides.
-    client = connect(settings.redis.url.reveal(), max_connections=settings.server.threads + max_waiters)
+    connections = settings.server.threads + max_waiters
+    client = opening.open_client(settings.redis.url.reveal(), _tls(settings), max_connections=connections)
     return Parts(
-        verifications=Verifications(client, keyring, settings.redis.partitions, confirming_gateways(settings)),
+        verifications=Verifications(
+            client,
+            keyring,
+            settings.redis.partitions,
+            confirming_gateways=confirming_gateways(settings),
+            min_replicas_ack=settings.redis.min_replicas_ack,
+        ),
         keyring=keyring,
         tenants={
             digest: policy
@@ -54,25 +59,17 @@ def api_parts(settings: Settings) -> Parts:
 def delivery_worker(settings: Settings) -> Worker:
     """A delivery worker. To be called inside a running event loop."""
     keyring = _keyring(settings)
-    url = settings.redis.url.reveal()
     consumer = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
-    client = connect_async(url)
-    outbox = Outbox(
-        client,
-        connect_async(url, blocking_seconds=_READ_BLOCK_SECONDS),
-        keyring,
-        settings.redis.partitions,
-        consumer,
-    )
+    url, partitions = settings.redis.url.reveal(), settings.redis.partitions
+    outbox = opening.open_outbox(url, _tls(settings), keyring, partitions, consumer)
     gateways = {name: gateway(settings.gateways[name]) for name in settings.delivery.route}
     rest_seconds = float(settings.delivery.breaker_rest)
     route = Route(list(gateways.values()), time.monotonic, rest_seconds)
-    # The outbox closes the client that they share.
     companions = []
     if len(gateways) > 1:
-        companions.append(Fleet(route, GatewayStates(client, consumer), rest_seconds, time.monotonic).run)
+        companions.append(Fleet(route, GatewayStates(outbox.nodes, consumer), rest_seconds, time.monotonic).run)
     if confirming := {name: each for name, each in gateways.items() if isinstance(each, ConfirmingGateway)}:
-        companions.append(Confirming(Verdicts(client, keyring, settings.redis.partitions), confirming).run)
+        companions.append(Confirming(Verdicts(outbox.nodes, keyring, partitions), confirming).run)
     return Worker(
         outbox,
         route,
@@ -81,6 +78,10 @@ def delivery_worker(settings: Settings) -> Worker:
         time.monotonic,
         companions,
     )
+
+
+def _tls(settings: Settings) -> Tls:
+    return Tls(settings.redis.tls_ca, settings.redis.tls_cert, settings.redis.tls_key)
 
 
 def _keyring(settings: Settings) -> Keyring:

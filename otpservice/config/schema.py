@@ -16,6 +16,7 @@ from marshmallow import EXCLUDE, ValidationError, post_load, validate, validates
 from otpservice.config.fields import (
     DIGEST,
     NEW_KEY_HINT,
+    AbsolutePath,
     Choice,
     Flag,
     GatewayKey,
@@ -43,14 +44,17 @@ from otpservice.config.settings import (
     GatewaySettings,
     HttpGatewaySettings,
     MobilgroupSettings,
+    RedisSettings,
     TelegramGatewaySettings,
 )
+from otpservice.store.address import CLUSTER_SCHEMES, TLS_SCHEMES, scheme_of
 from otpservice.verification.abuse import ConversionWatch, PrefixLimit
 
 _NAME = re.compile(r"[a-z0-9_-]{1,32}")
 _WRONG_NAME = "a name must be 1 to 32 of a-z, 0-9, _ and -"
 _E164 = re.compile(r"\+[1-9][0-9]{6,14}")
 _WRONG_NUMBER = "a number must be + and 7 to 15 digits, with the country code"
+LEAST_CLUSTER_PARTITIONS: Final = 16
 _AT_LEAST_ONE = validate.Length(min=1, error="at least one is needed")
 
 
@@ -71,6 +75,35 @@ class ServerSchema(Section):
 class RedisSchema(Section):
     url = RedisUrl()
     partitions = Whole(1, 36**2)  # two base-36 digits of an id
+    min_replicas_ack = Whole(0, 10)
+    tls_ca = AbsolutePath()
+    tls_cert = AbsolutePath()
+    tls_key = AbsolutePath()
+
+    @validates_schema(pass_original=True, skip_on_field_errors=False)
+    def _a_cluster_has_partitions(self, data: Any, original_data: Any, **kwargs: Any) -> None:
+        redis = _table(original_data)
+        partitions = redis.get("partitions", RedisSettings().partitions)
+        is_cluster = scheme_of(_text(redis.get("url"))) in CLUSTER_SCHEMES
+        if is_cluster and type(partitions) is int and partitions < LEAST_CLUSTER_PARTITIONS:
+            message = (
+                f"must be {LEAST_CLUSTER_PARTITIONS} or more on a cluster, or some of its nodes have nothing to do"
+            )
+            raise ValidationError(message, "partitions")
+
+    @validates_schema(pass_original=True, skip_on_field_errors=False)
+    def _tls_is_whole(self, data: Any, original_data: Any, **kwargs: Any) -> None:
+        redis = _table(original_data)
+        errors = {}
+        if scheme_of(_text(redis.get("url"))) not in TLS_SCHEMES:
+            for name in ("tls_ca", "tls_cert", "tls_key"):
+                if name in redis:
+                    errors[name] = [f"has no use without TLS; redis.url must begin with {_schemes(TLS_SCHEMES)}"]
+        elif ("tls_cert" in redis) != ("tls_key" in redis):
+            missing, given = ("tls_key", "tls_cert") if "tls_cert" in redis else ("tls_cert", "tls_key")
+            errors[missing] = [f"is required with {given}"]
+        if errors:
+            raise ValidationError(errors)
 
 
 class VerificationSchema(Section):
@@ -256,6 +289,14 @@ class SettingsSchema(Section):
 
 def _table(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _schemes(schemes: tuple[str, ...]) -> str:
+    return ", ".join(f"{scheme}://" for scheme in schemes)
 
 
 def _texts(value: object) -> Iterator[tuple[int, str]]:

@@ -90,10 +90,14 @@ class ServerSettings:
 
 @dataclass(frozen=True, slots=True)
 class RedisSettings:
-    """Where the state is kept. The URL may carry a password, so all of it is secret."""
+    """Where the state is kept. The URL may carry a password, so all of it is secret; the rest of TLS is paths."""
 
     url: Secret = _LOCAL_REDIS
     partitions: int = 1
+    min_replicas_ack: int = 0
+    tls_ca: str | None = None
+    tls_cert: str | None = None
+    tls_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

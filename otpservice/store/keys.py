@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from zlib import crc32
 
-READINESS = "otp:readiness"
+# The channel that says which outbox has a new send: lua/lib/outbox.lua.
+OUTBOX_BELL = "otp:outbox"
 
 
 def partition_for(number_digest: str, partitions: int) -> int:
     """The partition that a number's verifications live in."""
     return crc32(number_digest.encode()) % partitions
+
+
+def readiness(partition: int) -> str:
+    """What a readiness check writes, for a moment: a string."""
+    return f"otp:{{{partition}}}:readiness"
 
 
 def verification(partition: int, id: str) -> str:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import redis.asyncio
-
 from otpservice.store import keys
 from otpservice.store.connection import store_errors
+from otpservice.store.single_async import AsyncNodes, send_all
 from otpservice.verification.digests import Keyring
 
 
@@ -23,18 +22,15 @@ class Verdict:
 class Verdicts:
     """Those of all partitions."""
 
-    def __init__(self, client: redis.asyncio.Redis, keyring: Keyring, partitions: int) -> None:
-        self._client = client
+    def __init__(self, nodes: AsyncNodes, keyring: Keyring, partitions: int) -> None:
+        self._nodes = nodes
         self._keyring = keyring
         self._lists = [keys.verdicts(partition) for partition in range(partitions)]
 
     async def take(self, count: int) -> list[Verdict]:
         """Up to ``count`` of each partition, oldest first; no other worker gets them. Raises StoreUnavailableError."""
         with store_errors():
-            pipeline = self._client.pipeline(transaction=False)
-            for name in self._lists:
-                pipeline.lpop(name, count)
-            found = await pipeline.execute()
+            found = await send_all(self._nodes, [(name, ("LPOP", name, count)) for name in self._lists])
         entries = [entry.split(" ") for taken in found for entry in taken or ()]
         return [
             Verdict(gateway, request_id, code)

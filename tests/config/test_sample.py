@@ -93,7 +93,11 @@ def test_it_loads_with_the_variables_that_it_names() -> None:
 
 
 def test_what_it_shows_in_comments_loads_too() -> None:
-    settings = parse(SHOWN, ENVIRON | OPTIONAL, SAMPLE.parent)
+    over_tls = {
+        **SHOWN,
+        "redis": {**SHOWN["redis"], "url": "rediss://redis.example.com"},
+    }  # what it shows of TLS needs it
+    settings = parse(over_tls, ENVIRON | OPTIONAL, SAMPLE.parent)
     assert settings.public_url == "https://otp.example.com"
     assert settings.tenants["signup"].default_region == "RU"
     assert settings.test_numbers == {"+79990000001": Secret("424242")}

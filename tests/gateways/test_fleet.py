@@ -14,6 +14,7 @@ from otpservice.delivery.gateways.base import AccountError
 from otpservice.delivery.route import Route
 from otpservice.store.connection import connect_async
 from otpservice.store.gateways import GatewayState, GatewayStates
+from otpservice.store.single_async import AsyncSingle
 from otpservice.verification.errors import StoreUnavailableError
 from tests.gateways.support import TAKEN, Clock, Fake, message, run
 
@@ -30,7 +31,7 @@ class Member:
         self.route = Route([self.first, Fake("second")], self.clock, REST)
         self.breaker = self.route.breakers["first"]
         self.client = connect_async(url)
-        self.fleet = Fleet(self.route, GatewayStates(self.client, name), REST, self.clock)
+        self.fleet = Fleet(self.route, GatewayStates(AsyncSingle(self.client), name), REST, self.clock)
 
     async def send(self) -> str | None:
         return (await self.route.send(lambda _: message(), 20)).gateway

@@ -12,6 +12,7 @@ from otpservice.delivery.confirming import Confirming
 from otpservice.delivery.gateways.base import GatewayError
 from otpservice.store.connection import connect, connect_async
 from otpservice.store.outbox import Armed, Outbox
+from otpservice.store.single_async import AsyncSingle
 from otpservice.store.verdicts import Verdict, Verdicts
 from otpservice.store.verifications import Start, Verifications
 from otpservice.verification.digests import Keyring
@@ -51,7 +52,7 @@ class Service:
         self.url = url
         self.keyring = Keyring([SECRET])
         self.client = connect(url)
-        self.verifications = Verifications(self.client, self.keyring, 1, confirming)
+        self.verifications = Verifications(self.client, self.keyring, 1, confirming_gateways=confirming)
 
     def sent(self, gateway: str = "telegram", request_id: str | None = "request-1") -> str:
         """The id of a verification whose code that gateway has taken."""
@@ -78,7 +79,7 @@ class Service:
         async def take() -> list[Verdict]:
             client = connect_async(self.url)
             try:
-                return await Verdicts(client, Keyring(secrets or [SECRET]), 1).take(100)
+                return await Verdicts(AsyncSingle(client), Keyring(secrets or [SECRET]), 1).take(100)
             finally:
                 await client.aclose()
 
@@ -190,7 +191,9 @@ def test_the_worker_tells_the_gateway_and_goes_on_whatever_it_says(service: Serv
     async def scenario() -> None:
         client = connect_async(service.url)
         gateway = Listening(fails=fails)
-        running = asyncio.create_task(Confirming(Verdicts(client, service.keyring, 1), {"telegram": gateway}).run())
+        running = asyncio.create_task(
+            Confirming(Verdicts(AsyncSingle(client), service.keyring, 1), {"telegram": gateway}).run()
+        )
 
         async def told(count: int) -> bool:
             return len(gateway.told) == count
@@ -209,7 +212,7 @@ def test_the_worker_tells_the_gateway_and_goes_on_whatever_it_says(service: Serv
 def test_without_redis_the_worker_waits_and_lives() -> None:
     async def scenario() -> None:
         client = connect_async("redis://127.0.0.1:1/0")
-        running = asyncio.create_task(Confirming(Verdicts(client, Keyring([SECRET]), 1), {}).run())
+        running = asyncio.create_task(Confirming(Verdicts(AsyncSingle(client), Keyring([SECRET]), 1), {}).run())
         done, _ = await asyncio.wait({running}, timeout=0.3)
         assert not done
         running.cancel()
