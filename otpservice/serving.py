@@ -8,22 +8,32 @@ import multiprocessing
 import signal
 import socket
 import threading
+import time
 from functools import partial
 
 import structlog
-from flask import Flask
-from granian.constants import Interfaces
+from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server import Server
 
-from otpservice import logs, wiring
+from otpservice import logs, process, wiring
+from otpservice.api.admission import Admission, threads_for
 from otpservice.api.app import create_app
 from otpservice.config import Settings
+from otpservice.config.settings import ServerSettings
 from otpservice.delivery.worker import Worker
 from otpservice.logs import log_defect
 
 _RESTART_SECONDS = 1.0
 _STOP_SECONDS = 10
+
+# A connection that has sent no whole header for so long is closed: a slow one, and one that is idle. Proxies keep
+# idle connections too, and must let go of them earlier.
+_HEADER_SECONDS = 30
+_LARGEST_HEADER_BYTES = 16 * 1024  # 431 beyond that; also what a connection holds at most of what was not read
+_BACKLOG = 2048  # connections that the kernel keeps until they are accepted
+_OTHER_FILES = 256  # open files besides connections to callers or gateways: to Redis, and of the interpreter
 
 # The server's words go where ours go, in the same form.
 _SERVER_LOGS = {
@@ -45,6 +55,8 @@ def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT. Raises PortTakenError before anything is started."""
     server = settings.server
     _check_port(server.host, server.port)
+    process.forget_environment()
+    process.forbid_core_dumps()
     # Processes are spawned, not forked: this one has threads.
     multiprocessing.set_start_method("spawn", force=True)
     granian = Server(
@@ -53,7 +65,13 @@ def serve(settings: Settings) -> None:
         port=server.port,
         interface=Interfaces.WSGI,
         workers=server.workers,
-        blocking_threads=server.threads,
+        blocking_threads=threads_for(server.threads),
+        # A connection counts for as long as it is open, idle or not, and one too many is not accepted before
+        # another is closed. So there are many more of them than threads, which are what is really scarce.
+        backlog=_BACKLOG,
+        backpressure=_connections(server),
+        http=HTTPModes.http1,
+        http1_settings=HTTP1Settings(header_read_timeout=_HEADER_SECONDS * 1000, max_buffer_size=_LARGEST_HEADER_BYTES),
         websockets=False,
         log_level=LogLevels.error,
         log_dictconfig=_SERVER_LOGS,
@@ -68,10 +86,27 @@ def serve(settings: Settings) -> None:
     granian.serve(target_loader=partial(_load_app, settings), wrap_loader=False)
 
 
-def _load_app(settings: Settings) -> Flask:
+def _load_app(settings: Settings) -> Admission:
     """Make the application, in a process of its own."""
     logs.configure()
-    return create_app(wiring.api_parts(settings))
+    return Admission(create_app(wiring.api_parts(settings)), settings.server.threads, time.monotonic)
+
+
+def _connections(server: ServerSettings) -> int:
+    """How many connections each process takes: its share, or what the system lets it open if that is less."""
+    return _open_connections(-(-server.max_connections // server.workers))
+
+
+def _in_flight(settings: Settings) -> int:
+    return sum(gateway.max_in_flight for gateway in settings.gateways.values())
+
+
+def _open_connections(wanted: int) -> int:
+    """Let this process and those it starts open so many connections, if the system does. Returns how many it lets."""
+    possible = max(1, process.allow_open_files(wanted + _OTHER_FILES) - _OTHER_FILES)
+    if possible < wanted:
+        log.warning("few-open-files", connections=possible, wanted=wanted)
+    return min(wanted, possible)
 
 
 def _check_port(host: str, port: int) -> None:
@@ -115,6 +150,7 @@ class DeliveryThread:
                 self._stopping.wait(_RESTART_SECONDS)
 
     async def _deliver(self) -> None:
+        _open_connections(_in_flight(self._settings))
         worker = wiring.delivery_worker(self._settings)
         self._running = asyncio.get_running_loop(), worker
         if self._stopping.is_set():
@@ -124,6 +160,9 @@ class DeliveryThread:
 
 async def work(settings: Settings) -> None:
     """Deliver until SIGTERM or SIGINT."""
+    process.forget_environment()
+    process.forbid_core_dumps()
+    _open_connections(_in_flight(settings))
     worker = wiring.delivery_worker(settings)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

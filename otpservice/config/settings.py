@@ -68,12 +68,16 @@ class LimitSettings:
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
-    """Where the API is served, and with how much. Port 0 is any free one; each worker has ``threads``."""
+    """Where the API is served, and with how much. Port 0 is any free one; each worker has ``threads``.
+
+    ``max_connections`` are of all workers together.
+    """
 
     host: str = "127.0.0.1"
     port: int = 8080
     workers: int = 2
     threads: int = 32
+    max_connections: int = 10000
     delivery: bool = True
 
 
