@@ -19,9 +19,10 @@ from otpservice.store.outbox import Outbox
 from otpservice.store.verifications import Verifications
 from otpservice.verification.digests import Keyring
 from otpservice.verification.lifecycle import Fallback
-from otpservice.verification.policy import Policy
+from otpservice.verification.policy import LONGEST_LIFE_MS, Policy
 
 _READ_BLOCK_SECONDS = 2.0
+_CLOCK_SKEW_SECONDS = 60  # between a worker and the API, whose clocks make and check callback tokens
 
 
 def api_parts(settings: Settings) -> Parts:
@@ -57,7 +58,7 @@ def delivery_worker(settings: Settings) -> Worker:
     return Worker(
         outbox,
         Route([_gateway(settings.gateways[name]) for name in settings.delivery.route], time.monotonic),
-        partial(_callback_url, keyring, settings.public_url),
+        partial(_callback_url, keyring, settings.public_url, _callback_seconds(settings)),
         {number: code.reveal() for number, code in settings.test_numbers.items()},
         time.monotonic,
     )
@@ -100,7 +101,16 @@ def _gateway(settings: GatewaySettings) -> Gateway:
     )
 
 
-def _callback_url(keyring: Keyring, public_url: str | None, gateway: str, id: str, send: int) -> str | None:
+def _callback_seconds(settings: Settings) -> int:
+    """How long a callback is good for: until the verification is surely forgotten, when a report changes nothing."""
+    retention = max(tenant.verification.retention for tenant in settings.tenants.values())
+    return LONGEST_LIFE_MS // 1000 + retention + _CLOCK_SKEW_SECONDS
+
+
+def _callback_url(
+    keyring: Keyring, public_url: str | None, seconds: int, gateway: str, id: str, send: int
+) -> str | None:
     if public_url is None:
         return None
-    return f"{public_url}/v1/callbacks/{gateway}/{keyring.callback_token(gateway, id, send)}"
+    token = keyring.callback_token(gateway, id, send, int(time.time()) + seconds)
+    return f"{public_url}/v1/callbacks/{gateway}/{token}"

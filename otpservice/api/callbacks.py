@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 
 import structlog
@@ -25,7 +26,7 @@ def create_blueprint(
     @blueprint.post("/<gateway>/<token>")
     def report(gateway: str, token: str) -> Response:
         reader = report_readers.get(gateway)
-        named = keyring.read_callback_token(gateway, token)
+        named = keyring.read_callback_token(gateway, token, time.time())
         if reader is None or named is None:
             raise ProblemError("not-found", "There is no such callback.")
         id_, send = named
