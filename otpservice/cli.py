@@ -20,6 +20,7 @@ from otpservice import __version__, logs, serving
 from otpservice.config import Settings, SettingsError, describe, load
 from otpservice.demo.command import run_checks, show
 from otpservice.demo.environment import DemoError
+from otpservice.network import PortTakenError
 from otpservice.sandbox import SandboxSettings
 from otpservice.sandbox import serve as serve_sandbox
 
@@ -60,8 +61,8 @@ def serve(path: Path) -> None:
     logs.configure()
     try:
         serving.serve(settings)
-    except serving.PortTakenError as error:
-        raise click.ClickException(str(error)) from None
+    except PortTakenError as error:
+        raise click.ClickException(f"server.port: {error}") from None
 
 
 @main.command()

@@ -6,9 +6,10 @@ a command, an address or a body.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
-from typing import Any
+from typing import Any, TextIO, cast
 
 import orjson
 import stamina.instrumentation
@@ -31,11 +32,11 @@ def configure(*, level: str = "info", terminal: bool | None = None) -> None:
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(sys.stdout),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _Output())),
         cache_logger_on_first_use=True,
     )
     # The server's own words, and those of libraries, in the same form.
-    handler = logging.StreamHandler(sys.stdout)
+    handler = logging.StreamHandler(_Output())
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
@@ -45,6 +46,19 @@ def configure(*, level: str = "info", terminal: bool | None = None) -> None:
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     # Retries are an everyday matter here; and the hook would log the arguments of what it retries.
     stamina.instrumentation.set_on_retry_hooks([])
+
+
+class _Output:
+    """Standard output, without which the service goes on: a full disk or a closed pipe must not fail a request."""
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError, ValueError):
+            return sys.stdout.write(text)
+        return 0
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
 
 
 def log_defect(log: FilteringBoundLogger, event: str, error: BaseException) -> None:

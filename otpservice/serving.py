@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import multiprocessing
+import os
 import signal
-import socket
 import threading
 import time
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import structlog
 from granian.constants import HTTPModes, Interfaces
@@ -21,9 +23,9 @@ from otpservice import logs, process, wiring
 from otpservice.api.admission import Admission, threads_for
 from otpservice.api.app import create_app
 from otpservice.config import Settings
-from otpservice.config.settings import ServerSettings
 from otpservice.delivery.worker import Worker
 from otpservice.logs import log_defect
+from otpservice.network import free_port
 
 _RESTART_SECONDS = 1.0
 _STOP_SECONDS = 10
@@ -47,14 +49,10 @@ _SERVER_LOGS = {
 log = structlog.get_logger(__name__)
 
 
-class PortTakenError(Exception):
-    """The address to serve on is not free; the message says which and why."""
-
-
 def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT. Raises PortTakenError before anything is started."""
     server = settings.server
-    _check_port(server.host, server.port)
+    port = free_port(server.host, server.port)
     process.forget_environment()
     process.forbid_core_dumps()
     # Processes are spawned, not forked: this one has threads.
@@ -62,14 +60,15 @@ def serve(settings: Settings) -> None:
     granian = Server(
         "otpservice",
         address=server.host,
-        port=server.port,
+        port=port,
         interface=Interfaces.WSGI,
         workers=server.workers,
         blocking_threads=threads_for(server.threads),
         # A connection counts for as long as it is open, idle or not, and one too many is not accepted before
         # another is closed. So there are many more of them than threads, which are what is really scarce.
         backlog=_BACKLOG,
-        backpressure=_connections(server),
+        backpressure=_open_connections(-(-server.max_connections // server.workers)),
+        # HTTP/1 alone: while it finds out what is spoken, the server waits for a first byte without a limit.
         http=HTTPModes.http1,
         http1_settings=HTTP1Settings(header_read_timeout=_HEADER_SECONDS * 1000, max_buffer_size=_LARGEST_HEADER_BYTES),
         websockets=False,
@@ -78,27 +77,20 @@ def serve(settings: Settings) -> None:
         respawn_failed_workers=True,
         workers_kill_timeout=_STOP_SECONDS,
     )
-    delivery = DeliveryThread(settings) if server.delivery else None
-    if delivery is not None:
+    if server.delivery:
+        delivery = DeliveryThread(settings)
         granian.on_startup(delivery.start)
-        granian.on_shutdown(delivery.stop)
-    granian.on_startup(partial(log.info, "serving", host=server.host, port=server.port, workers=server.workers))
+        granian.on_startup(partial(_at_first_signal, delivery.stop))
+        granian.on_shutdown(delivery.join)
+    granian.on_startup(partial(log.info, "serving", host=server.host, port=port, workers=server.workers))
     granian.serve(target_loader=partial(_load_app, settings), wrap_loader=False)
 
 
 def _load_app(settings: Settings) -> Admission:
     """Make the application, in a process of its own."""
     logs.configure()
+    threading.Thread(target=_end_with_parent, name="end-with-parent", daemon=True).start()
     return Admission(create_app(wiring.api_parts(settings)), settings.server.threads, time.monotonic)
-
-
-def _connections(server: ServerSettings) -> int:
-    """How many connections each process takes: its share, or what the system lets it open if that is less."""
-    return _open_connections(-(-server.max_connections // server.workers))
-
-
-def _in_flight(settings: Settings) -> int:
-    return sum(gateway.max_in_flight for gateway in settings.gateways.values())
 
 
 def _open_connections(wanted: int) -> int:
@@ -109,14 +101,23 @@ def _open_connections(wanted: int) -> int:
     return min(wanted, possible)
 
 
-def _check_port(host: str, port: int) -> None:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((host, port))
-    except OSError as error:
-        raise PortTakenError(f"server.port: cannot listen on {host}:{port}: {error.strerror}") from None
+def _end_with_parent() -> None:
+    """End this process when the one that started it is gone: else it would go on, and keep the port."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _at_first_signal(call: Callable[[], None]) -> None:
+    """Make the signals that end the server call this first, so that delivery and API stop side by side."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, partial(_call_and_pass_on, call, signal.getsignal(number)))
+
+
+def _call_and_pass_on(call: Callable[[], None], handler: Any, number: int, frame: Any) -> None:
+    call()
+    handler(number, frame)
 
 
 class DeliveryThread:
@@ -124,47 +125,56 @@ class DeliveryThread:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._loop = asyncio.new_event_loop()
+        self._stopping = asyncio.Event()
         self._thread = threading.Thread(target=self._run, name="delivery")
-        self._stopping = threading.Event()
-        self._running: tuple[asyncio.AbstractEventLoop, Worker] | None = None
 
     def start(self) -> None:
         """Begin to deliver."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop reading, and return when what is in flight is settled."""
-        self._stopping.set()
-        if self._running is not None:
-            loop, worker = self._running
-            with contextlib.suppress(RuntimeError):  # the loop has just ended by itself
-                loop.call_soon_threadsafe(worker.stop)
+        """Stop reading, and end when what is in flight is settled. Returns at once; may be called again."""
+        with contextlib.suppress(RuntimeError):  # it has ended already
+            self._loop.call_soon_threadsafe(self._stopping.set)
+
+    def join(self) -> None:
+        """Stop, and return when what was in flight is settled."""
+        self.stop()
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._stopping.is_set():
-            try:
-                asyncio.run(self._deliver())
-            except Exception as error:
-                log_defect(log, "worker-defect", error)
-                self._stopping.wait(_RESTART_SECONDS)
-
-    async def _deliver(self) -> None:
-        _open_connections(_in_flight(self._settings))
-        worker = wiring.delivery_worker(self._settings)
-        self._running = asyncio.get_running_loop(), worker
-        if self._stopping.is_set():
-            worker.stop()
-        await worker.run()
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(_deliver(self._settings, self._stopping))
 
 
 async def work(settings: Settings) -> None:
     """Deliver until SIGTERM or SIGINT."""
     process.forget_environment()
     process.forbid_core_dumps()
-    _open_connections(_in_flight(settings))
-    worker = wiring.delivery_worker(settings)
+    stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, worker.stop)
-    await worker.run()
+        loop.add_signal_handler(number, stopping.set)
+    await _deliver(settings, stopping)
+
+
+async def _deliver(settings: Settings, stopping: asyncio.Event) -> None:
+    """Run a worker until told to stop; another one where a defect ends it."""
+    _open_connections(sum(gateway.max_in_flight for gateway in settings.gateways.values()))
+    while not stopping.is_set():
+        worker = wiring.delivery_worker(settings)
+        stopper = asyncio.create_task(_stop_with(worker, stopping))
+        try:
+            await worker.run()
+        except Exception as error:
+            log_defect(log, "worker-defect", error)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stopping.wait(), _RESTART_SECONDS)
+        finally:
+            stopper.cancel()
+
+
+async def _stop_with(worker: Worker, stopping: asyncio.Event) -> None:
+    await stopping.wait()
+    worker.stop()

@@ -8,6 +8,7 @@ import socket
 import time
 from functools import partial
 
+from otpservice.api.admission import PROBES
 from otpservice.api.app import Parts
 from otpservice.config import GatewaySettings, Settings, TenantSettings
 from otpservice.delivery.gateways import mobilgroup
@@ -17,6 +18,7 @@ from otpservice.delivery.worker import Worker
 from otpservice.store.connection import connect, connect_async
 from otpservice.store.outbox import Outbox
 from otpservice.store.verifications import Verifications
+from otpservice.verification.abuse import micro_units
 from otpservice.verification.digests import Keyring
 from otpservice.verification.lifecycle import Fallback
 from otpservice.verification.policy import LONGEST_LIFE_MS, Policy
@@ -28,8 +30,12 @@ _CLOCK_SKEW_SECONDS = 60  # between a worker and the API, whose clocks make and 
 def api_parts(settings: Settings) -> Parts:
     """What the API is made of. Connects to nothing yet."""
     keyring = _keyring(settings)
+    max_waiters = max(1, settings.server.threads // 4)
+    # A thread holds a connection while Redis works for it; one that waits for a delivery listens on another besides.
+    connections = settings.server.threads + PROBES + max_waiters
+    client = connect(settings.redis.url.reveal(), max_connections=connections)
     return Parts(
-        verifications=Verifications(connect(settings.redis.url.reveal()), keyring, settings.redis.partitions),
+        verifications=Verifications(client, keyring, settings.redis.partitions),
         keyring=keyring,
         tenants={
             digest: policy
@@ -39,7 +45,7 @@ def api_parts(settings: Settings) -> Parts:
         },
         report_readers=dict.fromkeys(settings.gateways, mobilgroup.read_report),
         test_code_lengths={number: len(code.reveal()) for number, code in settings.test_numbers.items()},
-        max_waiters=max(1, settings.server.threads // 4),
+        max_waiters=max_waiters,
     )
 
 
@@ -87,6 +93,10 @@ def _policy(tenant: TenantSettings, settings: Settings) -> Policy:
         failure_rules=limits.number_failures,
         ip_rules=limits.ip,
         tenant_rules=limits.tenant,
+        prefix=limits.prefix,
+        conversion=limits.conversion,
+        daily_budget=micro_units(tenant.daily_budget) if tenant.daily_budget is not None else None,
+        estimated_price=micro_units(tenant.estimated_price or 0),
     )
 
 

@@ -28,11 +28,11 @@ from otpservice.verification.errors import OverloadedError
 
 PATIENCE_SECONDS = 0.5
 RETRY_AFTER_SECONDS = 1
+PROBES = 2  # of readiness, at once; they hold no handler
 
 _WAITING_PER_HANDLER = 4
 _READERS_OF_ONE_CALLER = 4  # a quarter of all
-_PROBES = 2
-_SPARE_THREADS = 2 + _PROBES  # for refusals and health checks, when all others are taken
+_SPARE_THREADS = 2 + PROBES  # for refusals and health checks, when all others are taken
 _SAY_SECONDS = 1.0
 
 _LIVENESS, _READINESS, _CALLBACKS = "/healthz", "/readyz", "/v1/callbacks/"
@@ -63,7 +63,7 @@ class Admission:
     def __init__(self, application: WSGIApplication, handlers: int, clock: Callable[[], float]) -> None:
         self._application = application
         self._door = threading.BoundedSemaphore(_inside(handlers))
-        self._probes = threading.BoundedSemaphore(_PROBES)
+        self._probes = threading.BoundedSemaphore(PROBES)
         self._handlers = _Slots(handlers)
         self._readers = _Readers(handlers)
         self._refusals = _Refusals(clock)

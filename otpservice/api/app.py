@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import structlog
 from flask import Flask, Response, g, request
 
-from otpservice.api import callbacks, health, openapi, problems, verifications
+from otpservice.api import callbacks, docs, health, openapi, problems, verifications
 from otpservice.api.auth import Authenticator
 from otpservice.api.headers import HEADERS, request_id
 from otpservice.api.schemas import LARGEST_BODY_BYTES
@@ -42,7 +42,8 @@ class Parts:
 
 def create_app(parts: Parts) -> Flask:
     """The WSGI application. Shares nothing with another one made by the same process."""
-    app = Flask(__name__)
+    app = Flask(__name__, static_folder=None)
+    app.url_map.merge_slashes = False  # a path is right or not found: no redirect is part of the contract
     app.config["MAX_CONTENT_LENGTH"] = LARGEST_BODY_BYTES + 1
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     problems.register(app)
@@ -55,7 +56,8 @@ def create_app(parts: Parts) -> Flask:
         )
     )
     app.register_blueprint(callbacks.create_blueprint(parts.verifications, parts.keyring, parts.report_readers))
-    app.register_blueprint(health.create_blueprint(parts.verifications, openapi.document()))
+    app.register_blueprint(health.create_blueprint(parts.verifications))
+    app.register_blueprint(docs.create_blueprint(openapi.document()))
     app.before_request(_begin)
     app.after_request(_end)
     return app

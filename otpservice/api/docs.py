@@ -1,4 +1,4 @@
-"""The page that shows the OpenAPI document: rendered once, with nothing loaded from elsewhere and no script."""
+"""The OpenAPI document, and the page that shows it: rendered once, with nothing loaded from elsewhere and no script."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from hashlib import sha256
 from importlib.resources import files
 from typing import Any
 
+import orjson
+from flask import Blueprint, Response
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 
@@ -20,6 +22,22 @@ class Page:
 
     content: bytes
     policy: str
+
+
+def create_blueprint(document: dict[str, Any]) -> Blueprint:
+    """``/openapi.json`` and ``/docs``; they need no key."""
+    blueprint = Blueprint("docs", __name__)
+    rendered, page = orjson.dumps(document, option=orjson.OPT_INDENT_2), render(document)
+
+    @blueprint.get("/openapi.json")
+    def openapi() -> Response:
+        return Response(rendered, mimetype="application/json")
+
+    @blueprint.get("/docs")
+    def docs() -> Response:
+        return Response(page.content, mimetype="text/html", headers={"Content-Security-Policy": page.policy})
+
+    return blueprint
 
 
 def render(document: dict[str, Any]) -> Page:

@@ -138,7 +138,11 @@ _LIMITED = {
     "number-failures": "number's wrong codes",
     "ip": "address",
     "tenant": "tenant",
+    "prefix": "range of numbers",
+    "conversion": "range of numbers, whose codes are hardly ever used,",
+    "budget": "tenant's spending of a day",
 }
+_ABUSE = frozenset({"prefix", "conversion", "budget"})  # what a person should look into
 
 
 def _retry_after(error: RetryLaterError) -> dict[str, str]:
@@ -154,6 +158,8 @@ def register(app: Flask) -> None:
 
     @app.errorhandler(VerificationError)
     def verification_refused(error: VerificationError) -> Response:
+        if isinstance(error, RateLimitedError) and error.limit in _ABUSE:
+            log.warning("abuse-refused", limit=error.limit, prefix=error.prefix, tenant=g.policy.tenant)
         return respond(problem_of(error))
 
     @app.errorhandler(HTTPException)

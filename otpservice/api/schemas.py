@@ -121,7 +121,7 @@ class ProblemResponse(Schema):
         metadata={"description": "of invalid-request: field -> messages"},
     )
     limit = fields.String(
-        validate=validate.OneOf(["number", "number-failures", "ip", "tenant"]),
+        validate=validate.OneOf(["number", "number-failures", "ip", "tenant", "prefix", "conversion", "budget"]),
         metadata={"description": "of rate-limited: which limit"},
     )
     attempts_left = fields.Integer(metadata={"description": "of incorrect-code"})

@@ -28,7 +28,7 @@ from otpservice.verification.policy import Policy
 
 _LONGEST_IDEMPOTENCY_KEY = 255
 _LONGEST_WAIT_SECONDS = 30
-_WAIT = re.compile(r"wait\s*=\s*\"?([0-9]{1,6})\"?")
+_WAIT = re.compile(r"wait\s*=\s*\"?([0-9]{1,6})\"?", re.IGNORECASE)
 
 
 def create_blueprint(

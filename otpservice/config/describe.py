@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
+from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
 from otpservice.config import paths
 from otpservice.config.settings import RedisSettings, Secret, Settings, TenantSettings
+from otpservice.verification.limits import write_span
 
 _HIDDEN = "***"
 _SHOWN_OF_A_DIGEST = 8
@@ -54,7 +56,7 @@ def _entries(table: object) -> Iterator[tuple[str, Any]]:
         yield each.name, value
 
 
-def _value(value: object) -> str:
+def _value(value: object) -> str:  # noqa: PLR0911 - a table
     match value:
         case bool():
             return str(value).lower()
@@ -66,6 +68,8 @@ def _value(value: object) -> str:
             return _value(tuple(sorted(value)))
         case tuple():
             return f"[{', '.join(_value(each) for each in value)}]"
+        case timedelta():
+            return paths.quoted(write_span(round(value.total_seconds())))
         case _:
             return paths.quoted(str(value))
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from typing import Any, Final, NamedTuple
 
 import phonenumbers
-from marshmallow import EXCLUDE, RAISE, Schema, ValidationError, validate, validates_schema
+from marshmallow import EXCLUDE, RAISE, Schema, ValidationError, post_load, validate, validates_schema
 
 from otpservice.config.fields import (
     DIGEST,
@@ -34,7 +35,9 @@ from otpservice.config.fields import (
     Whole,
 )
 from otpservice.config.paths import bare_or_quoted, dotted, quoted
+from otpservice.config.quantities import Amount, Share, Span
 from otpservice.config.settings import DeliverySettings, GatewaySettings, MobilgroupSettings
+from otpservice.verification.abuse import ConversionWatch, PrefixLimit
 
 _NAME = re.compile(r"[a-z0-9_-]{1,32}")
 _WRONG_NAME = "a name must be 1 to 32 of a-z, 0-9, _ and -"
@@ -89,11 +92,34 @@ class VerificationSchema(Section):
     retention = Whole(60, 86400, unit="seconds")
 
 
+class PrefixSchema(Section):
+    digits = Whole(1, 11)
+    rules = Items(RuleText(), most=8, required=True)
+
+    @post_load
+    def _as_value(self, data: dict[str, Any], **kwargs: Any) -> PrefixLimit:
+        return PrefixLimit(**data)
+
+
+class ConversionSchema(Section):
+    digits = Whole(1, 11)
+    window = Span(timedelta(minutes=15), timedelta(hours=6))  # longer than any verification lives
+    minimum = Whole(1, 1_000_000)
+    share = Share()
+    rules = Items(RuleText(), most=8, required=True)
+
+    @post_load
+    def _as_value(self, data: dict[str, Any], **kwargs: Any) -> ConversionWatch:
+        return ConversionWatch(**data)
+
+
 class LimitsSchema(Section):
     number = Items(RuleText(), most=8)
     number_failures = Items(RuleText(), most=8)
     ip = Items(RuleText(), most=8)
     tenant = Items(RuleText(), most=8)
+    prefix = Part(PrefixSchema)
+    conversion = Part(ConversionSchema)
 
 
 class DeliverySchema(Section):
@@ -143,6 +169,8 @@ class TenantSchema(Section):
     fallback = Choice("voice", "sms", "none")
     default_region = Region()
     regions = Items(Region())
+    daily_budget = Amount()
+    estimated_price = Amount()
     verification = Part(VerificationSchema)
     limits = Part(LimitsSchema)
 
@@ -154,6 +182,14 @@ class TenantSchema(Section):
             return  # every region is allowed, or the fields have said what is wrong
         if default not in allowed:
             raise ValidationError("must be one of the regions", "default_region")
+
+    @validates_schema
+    def _a_budget_pays_for_a_send(self, data: Any, **kwargs: Any) -> None:
+        budget, price = data.get("daily_budget"), data.get("estimated_price")
+        if price is not None and budget is None:
+            raise ValidationError("is of no use without daily_budget", "estimated_price")
+        if price is not None and price > budget:
+            raise ValidationError("must not be more than daily_budget: nothing could be sent", "estimated_price")
 
 
 class SettingsSchema(Section):

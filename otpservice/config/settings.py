@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Literal, NoReturn
 
+from otpservice.verification.abuse import ConversionWatch, PrefixLimit
 from otpservice.verification.limits import Rule
 
 
@@ -58,12 +60,17 @@ class VerificationSettings:
 
 @dataclass(frozen=True, slots=True)
 class LimitSettings:
-    """Rate limits, each a set of rules that must all hold; an empty one limits nothing."""
+    """Rate limits, each a set of rules that must all hold; an empty one limits nothing.
+
+    ``prefix`` and ``conversion`` are on ranges of numbers: how many starts each has, and how many are ever verified.
+    """
 
     number: tuple[Rule, ...] = (Rule(5, 3600), Rule(10, 86400))
     number_failures: tuple[Rule, ...] = (Rule(10, 3600),)
     ip: tuple[Rule, ...] = (Rule(20, 3600),)
     tenant: tuple[Rule, ...] = ()
+    prefix: PrefixLimit | None = None
+    conversion: ConversionWatch | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +127,8 @@ class TenantSettings:
     """A calling application. ``verification`` and ``limits`` are whole: its own laid over the general ones.
 
     ``api_keys`` are SHA-256 digests, 64 lower-case hex digits each; no ``regions`` means every region.
+    ``daily_budget`` is what its sends of a day (UTC) may cost, None: any sum; ``estimated_price`` what one of them is
+    counted as until its gateway has said the price, None: nothing. Both in the gateways' currency.
     """
 
     name: str
@@ -127,6 +136,8 @@ class TenantSettings:
     fallback: str = "sms"
     default_region: str | None = None
     regions: frozenset[str] = frozenset()
+    daily_budget: Decimal | None = None
+    estimated_price: Decimal | None = None
     verification: VerificationSettings = VerificationSettings()
     limits: LimitSettings = LimitSettings()
 

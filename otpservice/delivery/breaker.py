@@ -48,3 +48,7 @@ class Breaker:
         if at_once or self._is_probing or self._failures >= _FAILURES_TO_OPEN:
             self._opened_at, self._is_probing = self._clock(), False
         return self._opened_at is not None and not was_open
+
+    def abandoned(self) -> None:
+        """A send ended in a way that says nothing of the gateway; a probe is still owed."""
+        self._is_probing = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import stamina
@@ -17,6 +18,7 @@ from otpservice.delivery.gateways.base import (
     Gateway,
     GatewayError,
     Message,
+    NotPermittedError,
     NumberRefusedError,
     UnavailableError,
 )
@@ -25,6 +27,7 @@ from otpservice.verification.lifecycle import DeliveryState, Outcome
 _TRIES = 3
 _FIRST_WAIT_SECONDS = 0.2
 _LONGEST_WAIT_SECONDS = 2.0
+_FAIR_SECONDS = 1.0
 
 log = structlog.get_logger(__name__)
 
@@ -56,6 +59,7 @@ class Route:
     """Gateways in order of preference."""
 
     def __init__(self, gateways: Sequence[Gateway], clock: Callable[[], float]) -> None:
+        self._clock = clock
         self._lanes = [_Lane(gateway, clock) for gateway in gateways]
 
     @property
@@ -68,7 +72,7 @@ class Route:
         tried: list[str] = []
         try:
             async with asyncio.timeout(seconds):
-                return await self._send(message_for, tried)
+                return await self._send(message_for, tried, self._clock() + seconds)
         except TimeoutError:
             return HandOver(Outcome(DeliveryState.FAILED, reason="deadline"), tried[-1] if tried else None)
 
@@ -77,7 +81,7 @@ class Route:
         for lane in self._lanes:
             await lane.gateway.aclose()
 
-    async def _send(self, message_for: MessageFor, tried: list[str]) -> HandOver:
+    async def _send(self, message_for: MessageFor, tried: list[str], until: float) -> HandOver:
         # An open breaker diverts. Where it leaves nowhere to go, the gateways are asked all the same: a send
         # that may fail beats one that surely does.
         lanes = [lane for lane in self._lanes if not lane.breaker.is_open] or self._lanes
@@ -89,7 +93,9 @@ class Route:
             async with lane.slots:
                 tried.append(lane.gateway.name)
                 try:
-                    outcome = await self._ask(lane, message_for(lane.gateway.name))
+                    # Whoever asks for a long pause is left for the next gateway, or gets what time there is.
+                    longest_pause = until - self._clock() if is_last else _LONGEST_WAIT_SECONDS
+                    outcome = await self._ask(lane, message_for(lane.gateway.name), longest_pause)
                 except (NumberRefusedError, DefectError) as error:
                     return HandOver(Outcome(DeliveryState.FAILED, reason=error.reason), lane.gateway.name)
                 except GatewayError as error:
@@ -98,12 +104,12 @@ class Route:
                     return HandOver(outcome, lane.gateway.name)
         return HandOver(Outcome(DeliveryState.FAILED, reason=reason), tried[-1] if tried else None)
 
-    async def _ask(self, lane: _Lane, message: Message) -> Outcome:
+    async def _ask(self, lane: _Lane, message: Message, longest_pause: float) -> Outcome:
         """One gateway's answer, after retries; keeps its breaker."""
-        name = lane.gateway.name
+        name, began = lane.gateway.name, self._clock()
         lane.breaker.begin()
         try:
-            outcome = await _send_with_retries(lane.gateway, message)
+            outcome = await _send_with_retries(lane.gateway, message, longest_pause)
         except AccountError as error:
             lane.breaker.failed(at_once=True)
             log.error("gateway-account-refused", gateway=name, reason=error.reason)  # noqa: TRY400 - no traceback
@@ -112,7 +118,7 @@ class Route:
             lane.breaker.succeeded()
             log.error("gateway-request-refused", gateway=name, reason=error.reason)  # noqa: TRY400
             raise
-        except NumberRefusedError:
+        except (NumberRefusedError, NotPermittedError):
             lane.breaker.succeeded()
             raise
         except GatewayError as error:
@@ -120,16 +126,23 @@ class Route:
                 log.error("gateway-breaker-opened", gateway=name, reason=error.reason)  # noqa: TRY400
             raise
         except asyncio.CancelledError:
-            lane.breaker.failed()
+            # Out of time. The gateway's fault only where it had some: the send may have waited for its turn till now.
+            if self._clock() - began >= _FAIR_SECONDS:
+                lane.breaker.failed()
+            else:
+                lane.breaker.abandoned()
+            raise
+        except Exception:
+            lane.breaker.abandoned()  # a defect of ours says nothing of the gateway
             raise
         if lane.breaker.succeeded():
             log.info("gateway-breaker-closed", gateway=name)
         return outcome
 
 
-async def _send_with_retries(gateway: Gateway, message: Message) -> Outcome:
+async def _send_with_retries(gateway: Gateway, message: Message, longest_pause: float) -> Outcome:
     async for attempt in stamina.retry_context(
-        on=_worth_a_retry,
+        on=partial(_worth_a_retry, longest_pause=longest_pause),
         attempts=_TRIES,
         timeout=None,
         wait_initial=_FIRST_WAIT_SECONDS,
@@ -141,8 +154,10 @@ async def _send_with_retries(gateway: Gateway, message: Message) -> Outcome:
     raise AssertionError("a retry loop ends in an answer or an error")
 
 
-def _worth_a_retry(error: Exception) -> bool | float:
+def _worth_a_retry(error: Exception, longest_pause: float) -> bool | float:
     """Whether to try the same gateway again: True with backoff, a number after that many seconds."""
     if not isinstance(error, UnavailableError):
         return False
-    return True if error.retry_after is None else error.retry_after
+    if error.retry_after is None:
+        return True
+    return error.retry_after if error.retry_after <= longest_pause else False

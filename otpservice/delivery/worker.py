@@ -1,17 +1,17 @@
 """The delivery worker: reads the outbox, makes each code, stores its hash, hands it over, records the outcome.
 
 Whatever happens to it, a send is either settled or stays in the outbox for another worker to claim (I3). A clear
-code lives in ``_deliver`` alone (I4).
+code lives in ``_send`` and what it calls, for as long as that takes (I4).
 """
 
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Protocol, TypeVar
 
-import stamina
 import structlog
 
 from otpservice.delivery.gateways.base import Message
@@ -20,7 +20,7 @@ from otpservice.logs import log_defect
 from otpservice.store.outbox import Armed, Entry, Outbox, Refused
 from otpservice.verification.codes import new_code
 from otpservice.verification.errors import StoreUnavailableError
-from otpservice.verification.lifecycle import DeliveryState, Outcome
+from otpservice.verification.lifecycle import DeliveryState, Outcome, Status
 from otpservice.verification.numbers import mask
 
 _T = TypeVar("_T")
@@ -32,6 +32,7 @@ _CLAIM_IDLE_MS = 5000  # five missed signs of life
 _TIDY_EVERY_CLAIMS = 60
 _BATCH = 100
 _STOP_SECONDS = 25.0  # within the 30 s that most supervisors grant; what is left stays in the outbox
+_LONGEST_BACKOFF_SECONDS = 2.0
 _TEST_NUMBER = "test-number"
 
 log = structlog.get_logger(__name__)
@@ -66,6 +67,7 @@ class Worker:
         self._has_room = asyncio.Event()
         self._has_room.set()
         self._stopping = asyncio.Event()
+        self._store_is_up = True
 
     def stop(self) -> None:
         """Stop reading; ``run`` returns when what is in flight is settled."""
@@ -75,15 +77,15 @@ class Worker:
     async def run(self) -> None:
         """Deliver until ``stop`` is called. Outlives every failure of Redis and of the gateways."""
         log.info("worker-started", capacity=self._capacity)
-        await self._until_stopped(self._outbox.prepare)
-        reading, keeping, claiming = (asyncio.create_task(part()) for part in (self._read, self._keep, self._claim))
-        parts = (reading, keeping, claiming)
+        parts: list[asyncio.Task[None]] = []
         try:
+            await self._until_stopped(self._outbox.prepare)
+            parts += [asyncio.create_task(part()) for part in (self._read, self._keep, self._claim)]
             # None of them ends before the worker is told to stop, unless by a defect: then nothing goes on half.
             await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
             self.stop()
             log.info("worker-stopping", in_flight=len(self._in_flight))
-            await asyncio.wait({reading})
+            await asyncio.wait({parts[0]})  # it may have entries in its hands
             await self._finish()
         finally:
             for part in parts:
@@ -116,8 +118,13 @@ class Worker:
 
     @property
     def _room(self) -> int:
-        """How many more sends to take now."""
+        """How many more new sends to take now."""
         return min(self._capacity - len(self._in_flight), _BATCH)
+
+    @property
+    def _room_for_claims(self) -> int:
+        """How many sends of dead workers to take now: some, however many new ones there are."""
+        return min(self._capacity + _BATCH - len(self._in_flight), _BATCH)
 
     async def _claim(self) -> None:
         """Take over what dead workers left, and once in a while look for new outboxes and names to forget."""
@@ -125,8 +132,8 @@ class Worker:
         while not await self._stops_within(_CLAIM_SECONDS):
             rounds += 1
             try:
-                if self._room > 0:
-                    for entry in await self._outbox.claim(_CLAIM_IDLE_MS, self._room):
+                if self._room_for_claims > 0:
+                    for entry in await self._outbox.claim(_CLAIM_IDLE_MS, self._room_for_claims):
                         if self._accept(entry):
                             log.warning("send-claimed", verification=entry.id, send=entry.send)
                 if rounds % _TIDY_EVERY_CLAIMS == 0:
@@ -168,36 +175,25 @@ class Worker:
     async def _process(self, entry: Entry) -> None:
         with structlog.contextvars.bound_contextvars(verification=entry.id, send=entry.send):
             began = self._clock()
-            hand_over = await self._deliver(entry)
+            armed, hand_over = await self._send(entry)
             outcome, gateway = (hand_over.outcome, hand_over.gateway) if hand_over else (None, None)
-            recorded = await self._insist(lambda: self._outbox.settle(entry, outcome, gateway))
-            if outcome is None:
-                return
-            if not outcome.is_recognised:
-                log.warning("gateway-state-unknown", gateway=gateway, state=outcome.reason)
-            log.info(
-                "send",
-                gateway=gateway,
-                state=outcome.state,
-                channel=outcome.channel,
-                reason=outcome.reason,
-                price=outcome.price,
-                recorded=recorded,
-                duration_ms=round((self._clock() - began) * 1000),
-            )
+            recorded = await self._insist(lambda: self._outbox.settle(entry, outcome, gateway, armed=armed))
+            if outcome is not None:
+                _log_send(outcome, gateway, recorded=recorded, seconds=self._clock() - began)
 
-    async def _deliver(self, entry: Entry) -> HandOver | None:
-        """Make a code, arm it, hand it over. None where there is nothing to record."""
+    async def _send(self, entry: Entry) -> tuple[Armed | None, HandOver | None]:
+        """Make a code, arm it, hand it over. No hand-over where there is nothing to record."""
         code = new_code(entry.code_length)
         armed = await self._insist(lambda: self._outbox.arm(entry, code))
+        if isinstance(armed, Armed) and armed.number in self._test_numbers:
+            test_code = self._test_numbers[armed.number]
+            armed = await self._insist(lambda: self._outbox.arm(entry, test_code))
+            if isinstance(armed, Armed):
+                return armed, HandOver(Outcome(DeliveryState.SENT, reason=_TEST_NUMBER), None)
         if isinstance(armed, Refused):
-            if armed.reason is None:
-                return None
-            return HandOver(Outcome(DeliveryState.FAILED, reason=armed.reason), None)
+            return None, _refused(armed)
         structlog.contextvars.bind_contextvars(tenant=armed.tenant, number=mask(armed.number))
-        if armed.number in self._test_numbers:
-            return await self._arm_test_code(entry, self._test_numbers[armed.number])
-        return await self._hand_over(entry, armed, code)
+        return armed, await self._hand_over(entry, armed, code)
 
     async def _hand_over(self, entry: Entry, armed: Armed, code: str) -> HandOver:
         def message_for(gateway: str) -> Message:
@@ -210,37 +206,40 @@ class Worker:
             log_defect(log, "send-defect", error)
             return HandOver(Outcome(DeliveryState.FAILED, reason="internal-error"), None)
 
-    async def _arm_test_code(self, entry: Entry, code: str) -> HandOver | None:
-        armed = await self._insist(lambda: self._outbox.arm(entry, code))
-        if isinstance(armed, Refused):
-            return None
-        return HandOver(Outcome(DeliveryState.SENT, reason=_TEST_NUMBER), None)
-
     async def _until_stopped(self, call: Callable[[], Awaitable[_T]]) -> _T | None:
         """Call until Redis answers, or until the worker is to stop."""
         failures = 0
         while not self._stopping.is_set():
             try:
-                result = await call()
+                return self._store_answered(await call())
             except StoreUnavailableError as error:
+                self._store_failed(error)
                 failures += 1
-                if failures == 1:
-                    log.error("worker-store-unavailable", error=str(error))  # noqa: TRY400
-                await self._stops_within(min(5.0, 0.1 * 2 ** min(failures, 6)))
-            else:
-                if failures:
-                    log.info("worker-store-back", failures=failures)
-                return result
+                await self._stops_within(_backoff_seconds(failures))
         return None
 
     async def _insist(self, call: Callable[[], Awaitable[_T]]) -> _T:
-        """Call until Redis answers."""
-        async for attempt in stamina.retry_context(
-            on=StoreUnavailableError, attempts=None, timeout=None, wait_initial=0.1, wait_max=2.0, wait_jitter=0.1
-        ):
-            with attempt:
-                return await call()
-        raise AssertionError("a retry loop ends in an answer or an error")
+        """Call until Redis answers, also while the worker is stopping."""
+        failures = 0
+        while True:
+            try:
+                return self._store_answered(await call())
+            except StoreUnavailableError as error:
+                self._store_failed(error)
+                failures += 1
+                await asyncio.sleep(_backoff_seconds(failures))
+
+    def _store_failed(self, error: StoreUnavailableError) -> None:
+        """Say so once, however many calls fail."""
+        if self._store_is_up:
+            self._store_is_up = False
+            log.error("worker-store-unavailable", error=str(error))
+
+    def _store_answered(self, answer: _T) -> _T:
+        if not self._store_is_up:
+            self._store_is_up = True
+            log.info("worker-store-back")
+        return answer
 
     async def _stops_within(self, seconds: float) -> bool:
         try:
@@ -248,3 +247,34 @@ class Worker:
                 return await self._stopping.wait()
         except TimeoutError:
             return False
+
+
+def _refused(refused: Refused) -> HandOver | None:
+    """What to record of a send that may not go out; None where there is nothing to record it on."""
+    if refused.reason is None:
+        return None
+    # Verified before this send was settled: a worker that then died had sent the code, and it arrived.
+    has_arrived = refused.reason == Status.VERIFIED
+    state = DeliveryState.SENT if has_arrived else DeliveryState.FAILED
+    return HandOver(Outcome(state, reason=refused.reason), None)
+
+
+def _backoff_seconds(failures: int) -> float:
+    """How long to leave Redis alone after so many failures in a row; spread, so that sends do not come as one."""
+    longest = min(_LONGEST_BACKOFF_SECONDS, 0.1 * 1.5 ** min(failures, 20))
+    return random.uniform(longest / 2, longest)  # noqa: S311 - nothing secret hangs on it
+
+
+def _log_send(outcome: Outcome, gateway: str | None, *, recorded: bool, seconds: float) -> None:
+    if not outcome.is_recognised:
+        log.warning("gateway-state-unknown", gateway=gateway, state=outcome.reason)
+    log.info(
+        "send",
+        gateway=gateway,
+        state=outcome.state,
+        channel=outcome.channel,
+        reason=outcome.reason,
+        price=outcome.price,
+        recorded=recorded,
+        duration_ms=round(seconds * 1000),
+    )

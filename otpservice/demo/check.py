@@ -67,8 +67,8 @@ async def run(environment: Environment) -> AsyncIterator[Result]:
     """Run every check, one after the other; yields a result each."""
     headers = {"Authorization": f"Bearer {environment.api_key}"}
     async with (
-        httpx.AsyncClient(base_url=environment.api, headers=headers, timeout=_TIMEOUT_SECONDS) as api,
-        httpx.AsyncClient(base_url=environment.sandbox, timeout=_TIMEOUT_SECONDS) as phones,
+        httpx.AsyncClient(base_url=environment.api, headers=headers, timeout=_TIMEOUT_SECONDS, trust_env=False) as api,
+        httpx.AsyncClient(base_url=environment.sandbox, timeout=_TIMEOUT_SECONDS, trust_env=False) as phones,
     ):
         caller = _Caller(api, phones)
         for name, check in _CHECKS.items():

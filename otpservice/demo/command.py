@@ -8,7 +8,7 @@ import signal
 import click
 
 from otpservice.demo import check
-from otpservice.demo.environment import TENANT, Environment, running
+from otpservice.demo.environment import TENANT, DemoError, Environment, running
 
 _BANNER = """\
 
@@ -42,18 +42,22 @@ _BANNER = """\
 
 
 async def show(port: int, sandbox_port: int) -> None:
-    """Run until SIGINT, SIGTERM or SIGHUP."""
+    """Run until SIGINT, SIGTERM or SIGHUP. Raises DemoError where a part does not come up or does not stay."""
     stop = _stop_on_signals()
-    async with running(port, sandbox_port) as environment:
+    async with running(port, sandbox_port) as (environment, ended):
         if not stop.is_set():
             click.echo(_banner(environment))
-        await stop.wait()
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({stopping, ended}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if ended.done():
+            raise DemoError(f"the service ended by itself, with status {ended.result()}")
 
 
 async def run_checks(port: int, sandbox_port: int) -> bool:
     """Run one verification of each kind; True where all went as it should."""
     stop = _stop_on_signals()
-    async with running(port, sandbox_port, log_to_file=True) as environment:
+    async with running(port, sandbox_port, log_to_file=True) as (environment, _):
         failures = 0
         async for result in check.run(environment):
             failures += result.error is not None

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import secrets
 import signal
-import socket
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable
@@ -19,6 +19,7 @@ from typing import IO, Any
 import httpx
 
 from otpservice import sandbox
+from otpservice.network import PortTakenError, free_port
 
 TENANT = "demo"
 _START_SECONDS = 20.0
@@ -43,7 +44,7 @@ resend_after = 1
 kind = "mobilgroup"
 url = "{sandbox}/api/send/"
 api_key = "env:OTPSERVICE_DEMO_GATEWAY_KEY"
-timeout = 3
+timeout = 6
 
 [tenants.demo]
 api_keys = ["sha256:{digest}"]
@@ -70,9 +71,12 @@ class Environment:
 
 
 @asynccontextmanager
-async def running(port: int, sandbox_port: int, *, log_to_file: bool = False) -> AsyncIterator[Environment]:
+async def running(
+    port: int, sandbox_port: int, *, log_to_file: bool = False
+) -> AsyncIterator[tuple[Environment, asyncio.Task[int]]]:
     """Start everything, and stop it again. Raises DemoError where a part does not come up.
 
+    Yields where everything is, and a task that ends when the service does, with its exit status.
     ``log_to_file`` keeps the service's log lines off the terminal.
     """
     _require_free("--port", port)
@@ -96,17 +100,15 @@ async def running(port: int, sandbox_port: int, *, log_to_file: bool = False) ->
                 "OTPSERVICE_DEMO_SECRET": secrets.token_urlsafe(32),
                 "OTPSERVICE_DEMO_GATEWAY_KEY": gateway_key,
             }
-            async with _service(settings, variables, environment):
-                yield environment
+            async with _service(settings, variables, environment) as ended:
+                yield environment, ended
 
 
 def _require_free(option: str, port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError as error:
-            raise DemoError(f"port {port} cannot be used: {error.strerror}. Choose another with {option}.") from None
+    try:
+        free_port("127.0.0.1", port)
+    except PortTakenError as error:
+        raise DemoError(f"port {port} cannot be used: {error}. Choose another with {option}.") from None
 
 
 @asynccontextmanager
@@ -159,7 +161,9 @@ async def _sandbox(api_key: str, port: int) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def _service(settings: Path, variables: dict[str, str], environment: Environment) -> AsyncIterator[None]:
+async def _service(
+    settings: Path, variables: dict[str, str], environment: Environment
+) -> AsyncIterator[asyncio.Task[int]]:
     """``otpservice serve``, as in production, once it is ready."""
     output: IO[Any] | None = environment.log.open("wb") if environment.log is not None else None
     try:
@@ -176,27 +180,28 @@ async def _service(settings: Path, variables: dict[str, str], environment: Envir
             stderr=output,
             start_new_session=True,
         )
+        ended = asyncio.create_task(process.wait())
         try:
-            await _ready(process, environment)
-            yield
+            await _ready(ended, environment)
+            yield ended
         finally:
-            await _stop(process)
+            await _stop(process, ended)
     finally:
         if output is not None:
             output.close()
 
 
-async def _ready(process: asyncio.subprocess.Process, environment: Environment) -> None:
-    ended = asyncio.create_task(process.wait())
+async def _ready(ended: asyncio.Task[int], environment: Environment) -> None:
     try:
-        async with httpx.AsyncClient(base_url=environment.api) as client, asyncio.timeout(_START_SECONDS):
+        async with (
+            httpx.AsyncClient(base_url=environment.api, trust_env=False) as client,
+            asyncio.timeout(_START_SECONDS),
+        ):
             while not await _is_ready(client):
                 if (await asyncio.wait({ended}, timeout=_POLL_SECONDS))[0]:
-                    raise DemoError(f"the service ended at once, with status {process.returncode}{_tail(environment)}")
+                    raise DemoError(f"the service ended at once, with status {ended.result()}{_tail(environment)}")
     except TimeoutError:
         raise DemoError(f"the service was not ready within {_START_SECONDS:.0f} s{_tail(environment)}") from None
-    finally:
-        ended.cancel()
 
 
 async def _is_ready(client: httpx.AsyncClient) -> bool:
@@ -213,11 +218,10 @@ def _tail(environment: Environment) -> str:
     return "".join(f"\n  {line}" for line in lines[-10:])
 
 
-async def _stop(process: asyncio.subprocess.Process) -> None:
-    if process.returncode is None:
+async def _stop(process: asyncio.subprocess.Process, ended: asyncio.Task[int]) -> None:
+    if not ended.done():
         process.terminate()
-        try:
-            await asyncio.wait_for(process.wait(), _STOP_SECONDS)
-        except TimeoutError:
-            os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
+        await asyncio.wait({ended}, timeout=_STOP_SECONDS)
+    with contextlib.suppress(ProcessLookupError):  # nothing of it is left, as it should be
+        os.killpg(process.pid, signal.SIGKILL)
+    await ended

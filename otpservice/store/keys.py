@@ -32,6 +32,11 @@ def outbox(partition: int) -> str:
     return f"otp:{{{partition}}}:outbox"
 
 
+def spending(partition: int, tenant: str) -> str:
+    """What a tenant's sends have cost today, in micro-units: a string. Scripts derive it from a verification's key."""
+    return f"otp:{{{partition}}}:b:{tenant}"
+
+
 def ip_limits(tenant: str, ip_digest: str) -> str:
     """The rate-limit state of an end user's address: a string."""
     return f"otp:ip:{tenant}:{ip_digest}"
@@ -40,3 +45,18 @@ def ip_limits(tenant: str, ip_digest: str) -> str:
 def tenant_limits(tenant: str) -> str:
     """The rate-limit state of a tenant: a string."""
     return f"otp:tenant:{tenant}"
+
+
+def prefix_limits(tenant: str, prefix_digest: str) -> str:
+    """The rate-limit state of a prefix: a string."""
+    return f"otp:prefix:{tenant}:{prefix_digest}"
+
+
+def watch(tenant: str, watched: str) -> str:
+    """The counts of a watched prefix and the state of its throttle: a hash. ``watched``: see ``watched_prefix``."""
+    return f"otp:watch:{tenant}:{watched}"
+
+
+def watched_prefix(prefix_digest: str, slice_ms: int, slices: int) -> str:
+    """What a verification knows of its watch. With another window the counts begin anew."""
+    return f"{prefix_digest}:{slice_ms}:{slices}"

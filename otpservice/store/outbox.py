@@ -7,16 +7,19 @@ what a dead worker left is claimed by another.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import redis
 import redis.asyncio
+import structlog
 
 from otpservice.store import keys, scripts
 from otpservice.store.connection import store_errors
 from otpservice.store.scripts import Argument, Reply, Script
 from otpservice.verification.digests import Keyring
+from otpservice.verification.errors import StoreUnavailableError
 from otpservice.verification.ids import MAX_PARTITIONS
 from otpservice.verification.lifecycle import Fallback, Outcome, Status
 from otpservice.verification.numbers import mask
@@ -24,6 +27,8 @@ from otpservice.verification.numbers import mask
 GROUP = "senders"
 _OUTBOX_TTL_MS = 86_400_000
 _FORGET_CONSUMER_AFTER_MS = 3_600_000
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,7 @@ class Armed:
     number: str
     fallback: Fallback
     left_ms: int
+    code_digest: str
 
     def __repr__(self) -> str:
         return f"Armed(number={mask(self.number)!r})"
@@ -61,7 +67,7 @@ class Refused:
 class Outbox:
     """The sends to do, for one consumer. Every method raises StoreUnavailableError where Redis fails.
 
-    ``client`` serves commands that answer at once, ``reader`` those that block.
+    ``client`` serves the sends, ``reader`` what blocks and what must not wait behind them.
     """
 
     def __init__(
@@ -78,6 +84,7 @@ class Outbox:
         self._configured = range(partitions)
         self._outboxes = {keys.outbox(partition): partition for partition in self._configured}
         self._consumer = consumer
+        self._claim_cursors: dict[str, str] = {}
 
     async def prepare(self) -> None:
         """Find the outboxes there are and see that each has its consumer group. Repeating it changes nothing.
@@ -111,7 +118,7 @@ class Outbox:
                 await self.prepare()  # the outbox was idle for so long that it went away, or Redis lost it
                 return []
             pairs = streams.items() if isinstance(streams, dict) else streams
-            return [entry for name, batches in pairs for entry in self._entries(str(name), batches)]
+            return [entry for name, batches in pairs for entry in await self._entries(str(name), batches)]
 
     async def claim(self, idle_ms: int, count: int) -> list[Entry]:
         """Up to ``count`` sends (of each partition) that their worker has not touched for ``idle_ms``."""
@@ -120,14 +127,16 @@ class Outbox:
             for name in list(self._outboxes):
                 try:
                     reply = await self._client.xautoclaim(
-                        name, GROUP, self._consumer, min_idle_time=idle_ms, count=count
+                        name, GROUP, self._consumer, idle_ms, self._claim_cursors.get(name, "0-0"), count
                     )
                 except redis.ResponseError as error:
                     if not str(error).startswith("NOGROUP"):
                         raise
                     await self._create_group(name)
                 else:
-                    claimed += self._entries(name, reply[1])
+                    # Where the last look ended: what live workers hold at the front must not hide the rest.
+                    self._claim_cursors[name] = reply[0]
+                    claimed += await self._entries(name, reply[1])
         return claimed
 
     async def keep(self, entries: Sequence[Entry]) -> None:
@@ -138,7 +147,7 @@ class Outbox:
         for entry in entries:
             by_outbox.setdefault(keys.outbox(entry.partition), []).append(entry.entry_id)
         with store_errors():
-            pipeline = self._client.pipeline(transaction=False)
+            pipeline = self._reader.pipeline(transaction=False)  # never behind a crowd of sends
             for name, entry_ids in by_outbox.items():
                 pipeline.xclaim(name, GROUP, self._consumer, 0, entry_ids, justid=True)  # type: ignore[arg-type]
             await pipeline.execute(raise_on_error=False)
@@ -159,7 +168,7 @@ class Outbox:
         arguments: list[Argument] = [entry.send, entry.deadline, code_hash.key_id, code_hash.digest]
         match await self._run(scripts.ARM, [keys.verification(entry.partition, entry.id)], arguments):
             case ["armed", tenant, number, fallback, left_ms]:
-                return Armed(tenant, number, Fallback(fallback), left_ms)
+                return Armed(tenant, number, Fallback(fallback), left_ms, code_hash.digest)
             case ["late"]:
                 return Refused("deadline")
             case ["ended", status]:
@@ -169,14 +178,17 @@ class Outbox:
             case reply:
                 raise AssertionError(f"arm answered {reply[0]!r}")
 
-    async def settle(self, entry: Entry, outcome: Outcome | None, gateway: str | None = None) -> bool:
+    async def settle(
+        self, entry: Entry, outcome: Outcome | None, gateway: str | None = None, *, armed: Armed | None = None
+    ) -> bool:
         """Record the outcome (None: there is nothing to record), acknowledge the entry and delete it.
 
-        Returns whether the outcome was recorded: not where a resend replaced the send or a report said more.
+        ``armed`` is what the send went out under, None where it did not. Returns whether the outcome was recorded:
+        not where a resend replaced the send, a report said more, or another worker has armed a code of its own.
         """
-        arguments: list[Argument] = [GROUP, entry.entry_id, entry.send]
+        arguments: list[Argument] = [GROUP, entry.entry_id, entry.send, armed.code_digest if armed else ""]
         if outcome is None:
-            arguments += [""] * 6
+            arguments += [""] * 7
         else:
             arguments += [
                 outcome.state,
@@ -185,9 +197,17 @@ class Outbox:
                 outcome.price or "",
                 gateway or "",
                 outcome.request_id or "",
+                scripts.price_argument(outcome.price),
             ]
         names = [keys.verification(entry.partition, entry.id), keys.outbox(entry.partition)]
-        return bool(await self._run(scripts.SETTLE, names, arguments))
+        match await self._run(scripts.SETTLE, names, arguments):
+            case [recorded, tenant, watched, created]:
+                with suppress(StoreUnavailableError):  # it is settled, and the watch can do without one
+                    counted = scripts.count_arguments(scripts.HANDED_OVER, tenant, watched, int(created))
+                    await self._run(scripts.COUNT, *counted)
+                return bool(recorded)
+            case recorded:
+                return bool(recorded)
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -202,19 +222,28 @@ class Outbox:
             if not str(error).startswith("BUSYGROUP"):
                 raise
 
-    def _entries(self, name: str, messages: Sequence[Any]) -> list[Entry]:
-        return [
-            Entry(
-                partition=self._outboxes[name],
-                entry_id=entry_id,
-                id=fields["id"],
-                send=int(fields["send"]),
-                deadline=int(fields["deadline"]),
-                code_length=int(fields["code_length"]),
-            )
-            for entry_id, fields in messages
-            if fields  # one that was deleted while it was pending comes back empty
-        ]
+    async def _entries(self, name: str, messages: Sequence[Any]) -> list[Entry]:
+        """Read entries. One that cannot be read is dropped, or every worker in turn would fail on it for ever."""
+        entries = []
+        for entry_id, fields in messages:
+            if not fields:
+                continue  # it was deleted while it was pending
+            try:
+                entries.append(
+                    Entry(
+                        partition=self._outboxes[name],
+                        entry_id=entry_id,
+                        id=fields["id"],
+                        send=int(fields["send"]),
+                        deadline=int(fields["deadline"]),
+                        code_length=int(fields["code_length"]),
+                    )
+                )
+            except (KeyError, ValueError):
+                log.error("outbox-entry-unreadable", outbox=name, entry=entry_id)  # noqa: TRY400 - no traceback
+                await self._client.xack(name, GROUP, entry_id)
+                await self._client.xdel(name, entry_id)
+        return entries
 
     async def _run(self, script: Script, key_names: Sequence[str], arguments: Sequence[Argument]) -> Reply:
         with store_errors():

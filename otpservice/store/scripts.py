@@ -11,6 +11,9 @@ from hashlib import sha1
 from importlib.resources import files
 from typing import Any
 
+from otpservice.store import keys
+from otpservice.verification.abuse import micro_units
+
 _INCLUDE = "-- include "
 _FOLDER = files("otpservice.store") / "lua"
 
@@ -44,9 +47,28 @@ RESEND = _load("resend")
 CANCEL = _load("cancel")
 GET = _load("get")
 LIMIT = _load("limit")
+REFUND = _load("refund")
+THROTTLE = _load("throttle")
+COUNT = _load("count")
 REPORT = _load("report")
 ARM = _load("arm")
 SETTLE = _load("settle")
 
 Argument = str | int
 Reply = Any  # what a script returns: each one's header says
+
+HANDED_OVER, VERIFIED = "s", "v"  # what the watch on a prefix counts
+
+
+def count_arguments(kind: str, tenant: str, watched: str, created: int) -> tuple[list[str], list[Argument]]:
+    """Keys and arguments of COUNT. ``watched`` is what the verification knows of its watch, ``created`` in ms."""
+    _, slice_ms, slices = watched.rsplit(":", 2)
+    return [keys.watch(tenant, watched)], [kind, created, slice_ms, slices]
+
+
+def price_argument(price: str | None) -> Argument:
+    """A gateway's price in micro-units, as the scripts read it; empty where there is none that can be read."""
+    try:
+        return micro_units(price) if price is not None else ""
+    except ValueError:
+        return ""

@@ -1,15 +1,21 @@
-"""Verifications in Redis, as the API needs them: each call is one script, and one round trip."""
+"""Verifications in Redis, as the API needs them: each call is one script, and one round trip.
+
+Two things cost a round trip more, where the tenant has them: limits in slots of their own, asked before a start, and
+the watch on prefixes, told after a verification was handed over or verified.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import redis
 
 from otpservice.store import keys, scripts
+from otpservice.store.admission import Admission, allowance, rule_arguments
+from otpservice.store.clock import ServerClock
 from otpservice.store.connection import store_errors
 from otpservice.store.scripts import Argument, Reply, Script
 from otpservice.verification.digests import Keyring
@@ -21,6 +27,7 @@ from otpservice.verification.errors import (
     NotFoundError,
     OverloadedError,
     RateLimitedError,
+    StoreUnavailableError,
     TooSoonError,
     VerificationError,
 )
@@ -39,6 +46,11 @@ from otpservice.verification.numbers import mask
 from otpservice.verification.policy import LONGEST_LIFE_MS, Policy
 
 _OVERLOADED_RETRY_MS = 5000
+_TOO_LATE_RETRY_MS = 1000
+_SHORTEST_WAIT_SECONDS = 0.5  # between two looks, also where the clocks differ
+# Starts that cost their limits nothing: replays, also one that overtook its first, and what a spent budget refuses, for
+# that lasts all day and must not use up the limits of the next one.
+_FREE = frozenset({"replayed", "forgotten", "over-budget"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +86,16 @@ class Verifications:
 
     def __init__(self, client: redis.Redis, keyring: Keyring, partitions: int) -> None:
         self._client = client
+        self._clock = ServerClock(client)
         self._keyring = keyring
         self._partitions = partitions
+        self._admission = Admission(client, self._clock, keyring, partitions, self._run)
 
     def start(self, request: Start, policy: Policy) -> Started:
         """Create a verification and the outbox entry of its first send, all or nothing.
 
         Raises RateLimitedError or OverloadedError.
         """
-        self._charge_shared_limits(request.ip, policy)
         digest = self._keyring.number_digest(request.number)
         partition = keys.partition_for(digest, self._partitions)
         id_ = new_id(partition)
@@ -94,6 +107,8 @@ class Verifications:
         if request.idempotency_key is not None:
             key = self._keyring.idempotency_digest(request.number, request.idempotency_key)
             key_names.append(keys.idempotency(partition, policy.tenant, key))
+        replay_key = key_names[-1] if request.idempotency_key is not None else None
+        admitted = self._admission.admit(request.number, request.ip, policy, partition, replay_key)
         arguments = [
             id_,
             policy.tenant,
@@ -110,9 +125,14 @@ class Verifications:
             policy.retention_ms,
             policy.deadline_ms,
             -(-policy.max_backlog // self._partitions),
-            *_rules(policy.number_rules),
+            self._admission.watched(request.number, policy),
+            *allowance(policy, admitted.spent_elsewhere),
+            *rule_arguments(policy.number_rules),
         ]
-        match self._run(scripts.START, key_names, arguments):
+        reply = self._run(scripts.START, key_names, arguments)
+        if reply[0] in _FREE:
+            self._admission.give_back(admitted.charged)
+        match reply:
             case ["created", fields]:
                 return Started(_verification(id_, fields, policy), replayed=False)
             case ["replayed", fields, first_id, _]:
@@ -131,13 +151,16 @@ class Verifications:
             policy.tenant,
             policy.retention_ms,
             policy.max_sends,
-            *_rules(policy.failure_rules),
+            *rule_arguments(policy.failure_rules),
         ]
         for offer in self._keyring.offers(id, policy.max_sends, code, binding):
             arguments += [offer.key_id, offer.binding, *offer.digests]
         match self._run(scripts.VERIFY, [_key(id)], arguments):
-            case ["verified", fields]:
-                return _verification(id, fields, policy)
+            case ["verified", fields, watched]:
+                verified = _verification(id, fields, policy)
+                if watched:
+                    self._count_watched(scripts.VERIFIED, policy.tenant, watched, verified.created_at)
+                return verified
             case ["rate-limited", wait]:
                 raise RateLimitedError("number-failures", wait)
             case refusal:
@@ -158,7 +181,8 @@ class Verifications:
             policy.retention_ms,
             policy.deadline_ms,
             -(-policy.max_backlog // self._partitions),
-            *_rules(policy.number_rules),
+            *allowance(policy, self._admission.spent_elsewhere(policy, _partition(id))),
+            *rule_arguments(policy.number_rules),
         ]
         match self._run(scripts.RESEND, [_key(id), keys.outbox(_partition(id))], arguments):
             case ["accepted", fields]:
@@ -193,7 +217,7 @@ class Verifications:
                     return found
                 until_expiry = found.expires_at / 1000 - time.time()
                 with store_errors():
-                    changes.get_message(timeout=max(0.05, min(left, until_expiry)))
+                    changes.get_message(timeout=max(_SHORTEST_WAIT_SECONDS, min(left, until_expiry)))
 
     def report(self, id: str, send: int, gateway: str, number: str, outcome: Outcome) -> str:
         """Record what a gateway reports of a send to ``number`` (E.164).
@@ -208,13 +232,19 @@ class Verifications:
             outcome.reason or "",
             outcome.price or "",
             outcome.request_id or "",
+            scripts.price_argument(outcome.price),
             *self._keyring.number_digests(number),
         ]
-        return str(self._run(scripts.REPORT, [_key(id)], arguments))
+        match self._run(scripts.REPORT, [_key(id)], arguments):
+            case [said, tenant, watched, created]:
+                self._count_watched(scripts.HANDED_OVER, tenant, watched, int(created))
+            case [said]:
+                pass
+        return str(said)
 
     def check(self) -> None:
         """Run a script that writes: Redis answers, runs scripts and is not a read-only replica."""
-        self._run(scripts.LIMIT, [keys.READINESS], _rules([Rule(1_000_000, 1)]))
+        self._run(scripts.LIMIT, [keys.READINESS], rule_arguments([Rule(1_000_000, 1)]))
 
     @contextmanager
     def _changes(self, id: str) -> Iterator[redis.client.PubSub]:
@@ -227,24 +257,32 @@ class Verifications:
         finally:
             subscription.close()
 
-    def _charge_shared_limits(self, ip: str | None, policy: Policy) -> None:
-        """Charge the limits that live in slots of their own: of an end user's address and of the tenant."""
-        limits: list[tuple[str, str, tuple[Rule, ...]]] = []
-        if ip is not None and policy.ip_rules:
-            limits.append(("ip", keys.ip_limits(policy.tenant, self._keyring.ip_digest(ip)), policy.ip_rules))
-        if policy.tenant_rules:
-            limits.append(("tenant", keys.tenant_limits(policy.tenant), policy.tenant_rules))
-        for limit, key, rules in limits:
-            wait = int(self._run(scripts.LIMIT, [key], _rules(rules)))
-            if wait > 0:
-                raise RateLimitedError(limit, wait)
+    def _count_watched(self, kind: str, tenant: str, watched: str, created: int) -> None:
+        """Count a verification on the watch of its prefix. What was decided stands, also where this fails."""
+        with suppress(StoreUnavailableError):
+            self._run(scripts.COUNT, *scripts.count_arguments(kind, tenant, watched, created))
 
     def _run(self, script: Script, key_names: Sequence[str], arguments: Sequence[Argument]) -> Reply:
-        with store_errors():
-            try:
-                return self._client.evalsha(script.sha, len(key_names), *key_names, *arguments)
-            except redis.exceptions.NoScriptError:  # Redis was restarted or is new: EVAL runs it and keeps it
-                return self._client.eval(script.source, len(key_names), *key_names, *arguments)
+        """Run a script, unless Redis would only get to it when this call has given up."""
+        try:
+            with store_errors():
+                reply = self._evaluate(script, key_names, arguments)
+                if reply[0] == "too-late":  # it changed nothing: either the clocks moved, or Redis hangs
+                    self._clock.correct(int(reply[1]))
+                    reply = self._evaluate(script, key_names, arguments)
+        except StoreUnavailableError:
+            self._clock.forget()
+            raise
+        if reply[0] == "too-late":
+            raise StoreUnavailableError("Redis: too late", _TOO_LATE_RETRY_MS)
+        return reply
+
+    def _evaluate(self, script: Script, key_names: Sequence[str], arguments: Sequence[Argument]) -> Reply:
+        latest = self._clock.latest_start()
+        try:
+            return self._client.evalsha(script.sha, len(key_names), *key_names, *arguments, latest)
+        except redis.exceptions.NoScriptError:  # Redis was restarted or is new: EVAL runs it and keeps it
+            return self._client.eval(script.source, len(key_names), *key_names, *arguments, latest)
 
 
 def _partition(id: str) -> int:
@@ -258,15 +296,7 @@ def _key(id: str) -> str:
     return keys.verification(_partition(id), id)
 
 
-def _rules(rules: Sequence[Rule]) -> list[Argument]:
-    """A list of rules as the scripts read it."""
-    arguments: list[Argument] = [len(rules)]
-    for rule in rules:
-        arguments += [rule.count, rule.interval_microseconds]
-    return arguments
-
-
-def _refusal(reply: Reply) -> VerificationError:  # noqa: PLR0911 - a table
+def _refusal(reply: Reply) -> VerificationError:  # noqa: C901, PLR0911 - a table
     """What a script's refusal means."""
     match reply:
         case ["not-found"]:
@@ -277,12 +307,16 @@ def _refusal(reply: Reply) -> VerificationError:  # noqa: PLR0911 - a table
             return IncorrectCodeError(attempts_left)
         case ["code-not-sent"]:
             return CodeNotSentError()
+        case ["incomparable"]:
+            return StoreUnavailableError("the code was hashed under a key that is not configured", _OVERLOADED_RETRY_MS)
         case ["no-sends-left"]:
             return NoSendsLeftError()
         case ["too-soon", wait]:
             return TooSoonError("the last send is too recent", wait)
         case ["rate-limited", wait]:
             return RateLimitedError("number", wait)
+        case ["over-budget", wait]:
+            return RateLimitedError("budget", wait)
         case ["overloaded"]:
             return OverloadedError("too many sends wait", _OVERLOADED_RETRY_MS)
     raise AssertionError(f"a script answered {reply[0]!r}")

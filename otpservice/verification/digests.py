@@ -46,7 +46,7 @@ class Offer:
 class _Keys:
     """The keys derived from one secret."""
 
-    __slots__ = ("binding", "callback", "code", "id", "idempotency", "ip", "number")
+    __slots__ = ("binding", "callback", "code", "id", "idempotency", "ip", "number", "prefix")
 
     def __init__(self, secret: bytes) -> None:
         self.id = _derive(secret, "key id", 4).hex()
@@ -54,6 +54,7 @@ class _Keys:
         self.binding = _derive(secret, "binding")
         self.number = _derive(secret, "number")
         self.ip = _derive(secret, "ip")
+        self.prefix = _derive(secret, "prefix")
         self.idempotency = _derive(secret, "idempotency")
         self.callback = _derive(secret, "callback")
 
@@ -95,6 +96,13 @@ class Keyring:
     def ip_digest(self, ip: str) -> str:
         """The digest of an end user's address, in canonical form."""
         return _digest(self._newest.ip, ip)
+
+    def prefix_digest(self, prefix: str) -> str:
+        """The digest of the digits that a range of numbers begins with.
+
+        A prefix in clear is no person's number, but next to a masked one it would give most of its digits away.
+        """
+        return _digest(self._newest.prefix, prefix)
 
     def idempotency_digest(self, number: str, idempotency_key: str) -> str:
         """The digest of an Idempotency-Key together with the number it was used for."""

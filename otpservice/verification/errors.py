@@ -50,11 +50,15 @@ class TooSoonError(RetryLaterError):
 
 
 class RateLimitedError(RetryLaterError):
-    """A rate limit refuses; ``limit`` names which: number, number-failures, ip or tenant."""
+    """A rate limit refuses; ``limit`` names which: number, number-failures, ip, tenant, prefix, conversion or budget.
 
-    def __init__(self, limit: str, retry_after_ms: int) -> None:
+    ``prefix`` is the digits that the numbers refused begin with, where the limit is on such a range.
+    """
+
+    def __init__(self, limit: str, retry_after_ms: int, prefix: str | None = None) -> None:
         super().__init__(f"rate limit {limit}", retry_after_ms)
         self.limit = limit
+        self.prefix = prefix
 
 
 class OverloadedError(RetryLaterError):

@@ -41,7 +41,15 @@ class Rule:
         return -(-self.seconds * 1_000_000 // self.count)
 
     def __str__(self) -> str:
-        for unit in "dhm":
-            if self.seconds % _SECONDS[unit] == 0:
-                return f"{self.count}/{self.seconds // _SECONDS[unit]}{unit}"
-        return f"{self.count}/{self.seconds}s"
+        return f"{self.count}/{write_span(self.seconds)}"
+
+
+def write_span(seconds: int) -> str:
+    """A time as settings have it: ``1h``."""
+    unit = next(unit for unit in "dhms" if seconds % _SECONDS[unit] == 0)
+    return f"{seconds // _SECONDS[unit]}{unit}"
+
+
+def parse_span(text: str) -> int:
+    """The seconds of a time like ``1h``, the unit being s, m, h or d. Raises ValueError for anything else."""
+    return Rule.parse(f"1/{text}").seconds

@@ -24,12 +24,14 @@ def parse_number(text: str, default_region: str | None, regions: Collection[str]
     ``default_region`` (ISO 3166, or None) says how to read a national number; ``regions`` is what the tenant
     allows, empty meaning everywhere. Raises UnreadableNumberError or NumberNotAllowedError.
     """
+    hint = "write it in E.164, like +79991234567"
+    if default_region is not None:
+        hint += f", or as it is dialled in {default_region}"
+    if any(character.isalpha() for character in text):  # an extension, or letters that stand for digits on a keypad
+        raise UnreadableNumberError(f"Not a phone number: it has letters; {hint}.")
     try:
         number = phonenumbers.parse(text, default_region)
     except phonenumbers.NumberParseException as error:
-        hint = "write it in E.164, like +79991234567"
-        if default_region is not None:
-            hint += f", or as it is dialled in {default_region}"
         raise UnreadableNumberError(f"Not a phone number; {hint}.") from error
     if number.extension:
         raise UnreadableNumberError("A number with an extension cannot receive a code.")

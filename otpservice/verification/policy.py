@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from otpservice.verification.abuse import ConversionWatch, PrefixLimit
 from otpservice.verification.lifecycle import Fallback
 from otpservice.verification.limits import Rule
 
@@ -12,7 +13,11 @@ LONGEST_LIFE_MS = 600_000  # never more than ten minutes from the start (ASVS 4.
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """One tenant's rules; every time is in milliseconds."""
+    """One tenant's rules; every time is in milliseconds, every amount of money in micro-units (millionths).
+
+    ``daily_budget`` is what all sends of a day (UTC) may cost, None for any sum; ``estimated_price`` is what a send
+    is counted as until a gateway has said its price.
+    """
 
     tenant: str
     fallback: Fallback
@@ -30,3 +35,7 @@ class Policy:
     failure_rules: tuple[Rule, ...]
     ip_rules: tuple[Rule, ...]
     tenant_rules: tuple[Rule, ...]
+    prefix: PrefixLimit | None = None
+    conversion: ConversionWatch | None = None
+    daily_budget: int | None = None
+    estimated_price: int = 0

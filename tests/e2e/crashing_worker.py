@@ -22,7 +22,7 @@ def _die() -> Never:
 def main(step: str, settings: str) -> None:
     arm = Outbox.arm
 
-    async def die(*_: Any) -> Any:
+    async def die(*_: Any, **__: Any) -> Any:
         _die()
 
     async def arm_and_die(*arguments: Any) -> Any:

@@ -222,3 +222,22 @@ def test_serve_ends_with_zero_on_sigterm_and_settles_what_is_in_flight(own_syste
     client = own_system.valkey.client()
     assert client.hget(f"otp:{{0}}:v:{id_}", "ds") == "delivered"
     assert client.xlen("otp:{0}:outbox") == 0
+
+
+def test_a_server_whose_first_process_is_killed_leaves_no_process_and_frees_its_port(own_system: System) -> None:
+    port = free_port()
+    path = str(own_system.settings(port=port))
+    with own_system.process("-m", "otpservice", "serve", "--config", path) as process:
+        url = f"http://127.0.0.1:{port}/healthz"
+        wait_until(lambda: _status(url, "any") == 200, "otpservice serve")
+        process.kill()
+        process.wait()
+        wait_until(lambda: _status(url, "any") == 0, "its other processes to end")
+    with own_system.process("-m", "otpservice", "serve", "--config", path):
+        wait_until(lambda: _status(url, "any") == 200, "otpservice serve on the same port")
+
+
+def test_a_server_on_any_free_port_says_which(own_system: System) -> None:
+    with own_system.process("-m", "otpservice", "serve", "--config", str(own_system.settings(port=0))):
+        found = wait_until(lambda: re.search(r'"port":([0-9]+)', own_system.logs), "the port in the log")
+        wait_until(lambda: _status(f"http://127.0.0.1:{found[1]}/readyz", "any") == 200, "the service there")

@@ -55,12 +55,18 @@ def test_a_redis_that_hangs_is_503_within_two_seconds(own_system: System) -> Non
     with own_system.serve() as caller:
         id_ = caller.start(number)["id"]
         caller.settled(id_)
+        code = own_system.sandbox.code(number)
+        before = own_system.valkey.client().hgetall(f"otp:{{0}}:v:{id_}")
         own_system.valkey.signal(signal.SIGSTOP)
         try:
-            _assert_unavailable(caller, id_, "000000")
+            _assert_unavailable(caller, id_, code)
         finally:
             own_system.valkey.signal(signal.SIGCONT)
         wait_until(lambda: caller.client.get("/readyz").status_code == 200, "the service to be back")
+        # Redis has read by now what it was sent while it hung, and has done none of it: the callers were told so.
+        assert own_system.valkey.client().hgetall(f"otp:{{0}}:v:{id_}") == before
+        assert own_system.valkey.client().xlen("otp:{0}:outbox") == 0
+        assert caller.verify(id_, code).status_code == 200
         later = new_number()
         id_ = caller.start(later)["id"]
         caller.settled(id_)

@@ -40,16 +40,17 @@ def _stored(client: redis.Redis) -> dict[str, str]:
     """All of Redis as text: every key, with its whole value, whatever its type."""
     values: dict[str, str] = {}
     for key in client.scan_iter():
-        match client.type(key):
+        kind = str(client.type(key))
+        match kind:
             case "string":
                 value = str(client.get(key))
             case "hash":
                 value = str(client.hgetall(key))
             case "stream":
                 value = str(client.xrange(key)) + str(client.xinfo_groups(key))
-            case kind:
+            case _:
                 raise AssertionError(f"{key!r} is a {kind}: no such key is known")
-        values[key] = value
+        values[str(key)] = value
         assert client.ttl(key) > 0, f"{key!r} has no TTL"
     return values
 

@@ -13,8 +13,9 @@ from otpservice.verification.lifecycle import Fallback, Outcome
 from otpservice.verification.numbers import mask
 
 _LONGEST_TEXT = 64
-_DIGITS = re.compile(r"\d{4,}")
+_FEWEST_DIGITS_OF_A_CODE = 4
 _PRICE = re.compile(r"[0-9]{1,7}(\.[0-9]{1,4})?")
+_MAYBE_CODE = re.compile(r"(?<!\d)\d{4,6}(?!\d)")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
 
@@ -65,6 +66,10 @@ class UnavailableError(GatewayError):
         self.retry_after = retry_after
 
 
+class NotPermittedError(GatewayError):
+    """It may not reach this number, and is otherwise well: the next gateway may."""
+
+
 class AnswerTimeoutError(GatewayError):
     """It took the request and did not answer in time. It may have delivered, so it is not asked again."""
 
@@ -81,23 +86,33 @@ class DefectError(GatewayError):
     """It says that our request is malformed: a defect of this service, the same at every gateway."""
 
 
-def safe_text(text: object, code: str | None) -> str | None:
-    """A gateway's free text, fit to store and log: short, printable, without the code or any longer number."""
+def safe_text(text: object) -> str | None:
+    """A gateway's free text, fit to store and log: short, printable, and without digits where they could be a code.
+
+    A code may be written with anything between its digits, so four digits anywhere in the text are enough.
+    """
     if not isinstance(text, str):
         return None
-    if code:
-        text = text.replace(code, "***")
     printable = "".join(character if character.isprintable() else " " for character in text[:1024])
-    return _DIGITS.sub("***", printable).strip()[:_LONGEST_TEXT] or None
+    if sum(character.isdigit() for character in printable) >= _FEWEST_DIGITS_OF_A_CODE:
+        printable = "".join("*" if character.isdigit() else character for character in printable)
+    return printable.strip()[:_LONGEST_TEXT] or None
 
 
 def safe_price(price: object, code: str | None) -> str | None:
     """A gateway's price, where it is one (``3.00``), and not the code in disguise."""
-    return price if isinstance(price, str) and price != code and _PRICE.fullmatch(price) else None
+    if not isinstance(price, str) or not _PRICE.fullmatch(price):
+        return None
+    return None if _holds_code(price, code) else price
 
 
 def safe_request_id(request_id: object, code: str | None) -> str | None:
     """A gateway's own id of the request, where it is one, and the code is not in it."""
     if not isinstance(request_id, str) or not _REQUEST_ID.fullmatch(request_id):
         return None
-    return None if code and code in request_id else request_id
+    return None if _holds_code(request_id, code) else request_id
+
+
+def _holds_code(text: str, code: str | None) -> bool:
+    """Whether the code is in it; where we cannot know the code, whether anything is that could be one."""
+    return code in text if code else _MAYBE_CODE.search(text) is not None

@@ -10,6 +10,7 @@ import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 
 import aiohttp
@@ -37,11 +38,14 @@ class JsonClient:
         self._timeout = timeout
         transport = AiohttpTransport(
             client=lambda: aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=max_connections),
-                cookie_jar=aiohttp.DummyCookieJar(),  # a gateway's cookie is not carried into another person's send
+                connector=aiohttp.TCPConnector(limit=max_connections), cookie_jar=aiohttp.DummyCookieJar()
             )
         )
-        self._client = httpx.AsyncClient(transport=transport, timeout=timeout, follow_redirects=False)
+        # A gateway's cookie is not carried into another person's send.
+        no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=()))
+        self._client = httpx.AsyncClient(
+            transport=transport, timeout=timeout, follow_redirects=False, cookies=no_cookies
+        )
 
     async def post(self, url: str, headers: Mapping[str, str], body: Mapping[str, Any]) -> Answer:
         """Post ``body`` and return the JSON object that is answered, with whatever status.

@@ -15,6 +15,7 @@ from otpservice.delivery.gateways.base import (
     DefectError,
     GatewayError,
     Message,
+    NotPermittedError,
     NumberRefusedError,
     UnavailableError,
     safe_price,
@@ -39,7 +40,7 @@ _ERRORS: Mapping[str, type[GatewayError]] = {
     "number_is_empty": NumberRefusedError,
     "number_not_valid": NumberRefusedError,
     "number_in_spam_list": NumberRefusedError,
-    "number_not_permitted": GatewayError,
+    "number_not_permitted": NotPermittedError,
     "authorisation_failed": AccountError,
     "user_disabled": AccountError,
     "not_enough_money": AccountError,
@@ -102,12 +103,13 @@ def read_report(body: bytes) -> Report:
         raise UnreadableReportError("The body is not JSON.") from None
     if not isinstance(report, dict):
         raise UnreadableReportError("The body is not a JSON object.")
-    number, state, code = report.get("number"), report.get("state"), report.get("code")
+    number, state = report.get("number"), report.get("state")
     if not isinstance(number, str) or not (number.isascii() and number.isdigit() and len(number) <= 15):
         raise UnreadableReportError("number: not the digits of a phone number.")
     if not isinstance(state, str) or not state:
         raise UnreadableReportError("state: missing or no text.")
-    return Report(f"+{number}", _outcome(report, state, code if isinstance(code, str) else None))
+    # What a callback calls the code is its own choice, so nothing in it is taken for known.
+    return Report(f"+{number}", _outcome(report, state, None))
 
 
 def _read_answer(answer: Answer, code: str) -> Outcome:
@@ -117,7 +119,7 @@ def _read_answer(answer: Answer, code: str) -> Outcome:
         case "error":
             text = answer.body.get("error_code")
             known = _ERRORS.get(text) if isinstance(text, str) else None
-            raise (known or GatewayError)(safe_text(text, code) or "unknown error")
+            raise (known or GatewayError)(safe_text(text) or "unknown error")
         case _:
             reason = f"http {answer.status}" if answer.status >= 300 else "answer without a result"
             raise UnavailableError(reason)
@@ -126,9 +128,9 @@ def _read_answer(answer: Answer, code: str) -> Outcome:
 def _outcome(body: Mapping[str, Any], state: object, code: str | None) -> Outcome:
     """What an answer or a callback says; a state that nobody has heard of is a hand-over, its text the reason."""
     known = _STATES.get(state) if isinstance(state, str) else None
-    reason = safe_text(body.get("state_reason"), code)
+    reason = safe_text(body.get("state_reason"))
     if known is None:
-        reason = safe_text(state, code) or "no state"
+        reason = safe_text(state) or "no state"
     elif known[0] is DeliveryState.FAILED:
         reason = reason or _NOT_DELIVERED
     delivery_state, channel = known or (DeliveryState.SENT, None)

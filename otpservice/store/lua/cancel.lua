@@ -1,7 +1,7 @@
 -- KEYS: 1 verification
--- ARGV: tenant, retention (ms)
--- Returns: {'cancelled', fields} | {'ended', status} | {'not-found'}
--- include clock verification
+-- ARGV: tenant, retention (ms), latest time
+-- Returns: {'cancelled', fields} | {'ended', status} | {'not-found'} | {'too-late', now}
+-- include clock deadline verification
 local verification = read(KEYS[1], ARGV[1])
 if not verification then
   return { 'not-found' }

@@ -1,10 +1,11 @@
 -- KEYS: 1 the limits of one thing in a slot of its own: an address or a tenant
--- ARGV: rules
--- Returns: ms to wait, 0 where the rules allow one more and it was charged
--- include clock limits
+-- ARGV: rules, latest time
+-- Returns: {'charged'} | {'rate-limited', ms} | {'too-late', now}
+-- include clock deadline limits
 local rules = read_rules(1)
 local wait, state, horizon = consult(rules, redis.call('GET', KEYS[1]))
-if wait == 0 then
-  redis.call('SET', KEYS[1], state, 'PX', horizon)
+if wait > 0 then
+  return { 'rate-limited', wait }
 end
-return wait
+redis.call('SET', KEYS[1], state, 'PX', horizon)
+return { 'charged' }

@@ -1,10 +1,10 @@
 -- KEYS: 1 verification, 2 outbox
--- ARGV: id, tenant, fallback ('': as before), ttl, longest life, resend after, retention, deadline (ms), backlog, rules
--- Returns: {'accepted', fields} | {'too-soon', ms} | {'rate-limited', ms} | {'no-sends-left'} | {'overloaded'} | {'ended', status} | {'not-found'}
--- include clock limits verification outbox
+-- ARGV: id, tenant, fallback ('': as before), ttl, longest life, resend after, retention, deadline (ms), backlog, allowance ('': no budget), estimated price, rules, latest time
+-- Returns: {'accepted', fields} | {'too-soon', ms} | {'rate-limited', ms} | {'over-budget', ms} | {'no-sends-left'} | {'overloaded'} | {'ended', status} | {'not-found'} | {'too-late', now}
+-- include clock deadline limits verification outbox spending
 local id, tenant, fallback = ARGV[1], ARGV[2], ARGV[3]
 local ttl, longest_life, resend_after, retention = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
-local deadline, max_backlog = tonumber(ARGV[8]), tonumber(ARGV[9])
+local deadline, max_backlog, allowance, estimate = tonumber(ARGV[8]), tonumber(ARGV[9]), ARGV[10], ARGV[11]
 
 local verification = read(KEYS[1], tenant)
 if not verification then
@@ -20,13 +20,17 @@ local too_soon = tonumber(verification.u) + resend_after - now
 if too_soon > 0 then
   return { 'too-soon', too_soon }
 end
-if redis.call('XLEN', KEYS[2]) >= max_backlog then
+if redis.call('XLEN', KEYS[2]) > max_backlog then
   return { 'overloaded' }
 end
-local number, rules = number_key(KEYS[1], verification), read_rules(10)
+local number, rules = number_key(KEYS[1], verification), read_rules(12)
 local wait, state, horizon = consult(rules, redis.call('HGET', number, 's'))
 if wait > 0 then
   return { 'rate-limited', wait }
+end
+local day_ends = over_budget(KEYS[1], tenant, allowance, estimate)
+if day_ends then
+  return { 'over-budget', day_ends }
 end
 charge(number, 's', state, horizon)
 
@@ -43,5 +47,9 @@ verification.ds = 'queued'
 redis.call('HDEL', KEYS[1], 'h', 'k', 'dc', 'dr', 'dp', 'dg', 'dq', 'dw')
 redis.call('HSET', KEYS[1], 'u', verification.u, 'e', verification.e, 'f', verification.f, 'ds', 'queued')
 redis.call('PEXPIRE', KEYS[1], tonumber(verification.e) - now + retention)
+if allowance ~= '' then
+  redis.call('HSET', KEYS[1], 'x', estimate)
+  spend(KEYS[1], tenant, 'x' .. verification.i .. ':', tonumber(estimate))
+end
 enqueue(KEYS[2], id, verification.i, deadline, verification.c)
 return { 'accepted', public(verification) }

@@ -1,22 +1,34 @@
 -- KEYS: 1 verification, 2 outbox
--- ARGV: consumer group, entry, send, state ('': only acknowledge), channel, reason, price, gateway, request id
--- Returns: 1 where the outcome was recorded, 0 where there was nothing to record it on or a report said more
-local group, entry, send, state, channel, reason, price, gateway, request_id =
-  ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8], ARGV[9]
-redis.call('XACK', KEYS[2], group, entry)
-redis.call('XDEL', KEYS[2], entry)
-if state == '' then
+-- ARGV: consumer group, entry, send, code hash it was armed with ('': never armed), state ('': only acknowledge), channel, reason, price, gateway, request id, price in micro-units
+-- Returns: 1 where the outcome was recorded, 0 where there was nothing to record it on, or somebody else's word counts more;
+--   or {that, tenant, watched prefix, created (ms)} where it is to be counted on the prefix's watch
+-- include clock spending handover
+local group, entry, send, armed, state, channel, reason, price, gateway, request_id, micro_price = unpack(ARGV)
+local current, delivery, reporter, hash = unpack(redis.call('HMGET', KEYS[1], 'i', 'ds', 'dw', 'h'))
+-- Another worker took this for dead and armed a code of its own: the entry is that one's to settle.
+if armed ~= '' and current == send and hash and hash ~= armed then
   return 0
 end
-local current, delivery, reporter = unpack(redis.call('HMGET', KEYS[1], 'i', 'ds', 'dw'))
-if current ~= send then
-  return 0
+redis.call('XACK', KEYS[2], group, entry)
+redis.call('XDEL', KEYS[2], entry)
+-- Also what a resend replaced may have gone out, and costs what it costs.
+local watched = hand_over(KEYS[1], send, gateway, state, micro_price, false)
+local function answer(recorded)
+  return watched and { recorded, unpack(watched) } or recorded
+end
+local is_open = delivery == 'queued' or delivery == 'sending'
+if state == '' or current ~= send then
+  return answer(0)
 end
 -- A report overrides the answer, never the other way round; only a failure that another gateway reported
 -- says nothing of the one that took the send in the end.
-if reporter and (reporter == gateway or delivery ~= 'failed') then
-  return 0
+if reporter then
+  if reporter == gateway or delivery ~= 'failed' then
+    return answer(0)
+  end
+elseif not is_open and hash ~= armed then
+  return answer(0)
 end
 redis.call('HSET', KEYS[1], 'ds', state, 'dc', channel, 'dr', reason, 'dp', price, 'dg', gateway, 'dq', request_id)
 redis.call('PUBLISH', KEYS[1], state)
-return 1
+return answer(1)

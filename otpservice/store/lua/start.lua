@@ -1,11 +1,12 @@
 -- KEYS: 1 verification, 2 the number's limits, 3 outbox, 4 idempotency key (optional)
--- ARGV: id, tenant, number, masked number, number digest, binding digest, purpose, code length, fallback, attempts, sends, ttl, retention, deadline (ms), backlog, rules
--- Returns: {'created', fields} | {'replayed', fields, id, 0} | {'forgotten', {}, id, created} | {'rate-limited', ms} | {'overloaded'}
--- include clock limits verification outbox
+-- ARGV: id, tenant, number, masked number, number digest, binding digest, purpose, code length, fallback, attempts, sends, ttl, retention, deadline (ms), backlog, watched prefix (''), allowance ('': no budget), estimated price, rules, latest time
+-- Returns: {'created', fields} | {'replayed', fields, id, 0} | {'forgotten', {}, id, created} | {'rate-limited', ms} | {'over-budget', ms} | {'overloaded'} | {'too-late', now}
+-- include clock deadline limits verification outbox spending
 local IDEMPOTENCY_TTL_MS = 86400000
 local id, tenant, number, masked, digest, binding, purpose, code_length, fallback, attempts, sends =
   ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8], ARGV[9], ARGV[10], ARGV[11]
 local ttl, retention, deadline, max_backlog = tonumber(ARGV[12]), tonumber(ARGV[13]), tonumber(ARGV[14]), tonumber(ARGV[15])
+local watched, allowance, estimate = ARGV[16], ARGV[17], ARGV[18]
 
 local earlier = KEYS[4] and redis.call('GET', KEYS[4])
 if earlier then
@@ -16,13 +17,17 @@ if earlier then
   return { 'forgotten', {}, earlier, integer(now - IDEMPOTENCY_TTL_MS + redis.call('PTTL', KEYS[4])) }
 end
 
-if redis.call('XLEN', KEYS[3]) >= max_backlog then
+if redis.call('XLEN', KEYS[3]) > max_backlog then
   return { 'overloaded' }
 end
-local rules = read_rules(16)
+local rules = read_rules(19)
 local wait, state, horizon = consult(rules, redis.call('HGET', KEYS[2], 's'))
 if wait > 0 then
   return { 'rate-limited', wait }
+end
+local day_ends = over_budget(KEYS[1], tenant, allowance, estimate)
+if day_ends then
+  return { 'over-budget', day_ends }
 end
 charge(KEYS[2], 's', state, horizon)
 
@@ -32,12 +37,15 @@ local verification = {
 }
 if binding ~= '' then verification.b = binding end
 if purpose ~= '' then verification.p = purpose end
+if watched ~= '' then verification.w = watched end
+if allowance ~= '' then verification.x = estimate end
 local flat = {}
 for field, value in pairs(verification) do
   flat[#flat + 1], flat[#flat + 2] = field, value
 end
 redis.call('HSET', KEYS[1], unpack(flat))
 redis.call('PEXPIRE', KEYS[1], ttl + retention)
+if allowance ~= '' then spend(KEYS[1], tenant, 'x1:', tonumber(estimate)) end
 enqueue(KEYS[3], id, 1, deadline, code_length)
 if KEYS[4] then
   redis.call('SET', KEYS[4], id, 'PX', IDEMPOTENCY_TTL_MS)

@@ -1,7 +1,7 @@
 -- KEYS: 1 verification
--- ARGV: tenant, retention (ms), sends offered, rules of wrong codes, then for each secret key: key id, binding digest, a code hash for each send
--- Returns: {'verified', fields} | {'incorrect', attempts left} | {'rate-limited', ms} | {'code-not-sent'} | {'ended', status} | {'not-found'}
--- include clock limits verification
+-- ARGV: tenant, retention (ms), sends offered, rules of wrong codes, then for each secret key: key id, binding digest, a code hash for each send, latest time
+-- Returns: {'verified', fields, watched prefix ('')} | {'incorrect', attempts left} | {'rate-limited', ms} | {'code-not-sent'} | {'incomparable'} (no key or send that the hash was made with) | {'ended', status} | {'not-found'} | {'too-late', now}
+-- include clock deadline limits verification
 local retention, sends = tonumber(ARGV[2]), tonumber(ARGV[3])
 local rules, offers = read_rules(4)
 
@@ -21,18 +21,23 @@ if wait > 0 then
   return { 'rate-limited', wait }
 end
 
-local code_matches, binding_matches = false, not verification.b and ARGV[offers + 1] == ''
-for offer = offers, #ARGV, sends + 2 do
-  if ARGV[offer] == verification.k and ARGV[offer + 1 + tonumber(verification.i)] == verification.h then
-    code_matches = tonumber(verification.i) <= sends
+local is_comparable, code_matches, binding_matches = false, false, not verification.b and ARGV[offers + 1] == ''
+local current = tonumber(verification.i)
+for offer = offers, #ARGV - 1, sends + 2 do
+  if ARGV[offer] == verification.k and current <= sends then
+    is_comparable = true
+    code_matches = ARGV[offer + 1 + current] == verification.h
   end
   if verification.b and ARGV[offer + 1] == verification.b then
     binding_matches = true
   end
 end
+if not is_comparable then
+  return { 'incomparable' }
+end
 if code_matches and binding_matches then
   finish(KEYS[1], verification, 'verified', retention)
-  return { 'verified', public(verification) }
+  return { 'verified', public(verification), verification.w or '' }
 end
 
 charge(number, 'f', state, horizon)
