@@ -20,8 +20,8 @@ from granian.log import LogLevels
 from granian.server import Server
 
 from otpservice import logs, process, wiring
-from otpservice.api.admission import Admission, threads_for
 from otpservice.api.app import create_app
+from otpservice.api.overload import Gate, threads_for
 from otpservice.config import Settings
 from otpservice.delivery.worker import Worker
 from otpservice.logs import log_defect
@@ -86,11 +86,11 @@ def serve(settings: Settings) -> None:
     granian.serve(target_loader=partial(_load_app, settings), wrap_loader=False)
 
 
-def _load_app(settings: Settings) -> Admission:
+def _load_app(settings: Settings) -> Gate:
     """Make the application, in a process of its own."""
     logs.configure()
     threading.Thread(target=_end_with_parent, name="end-with-parent", daemon=True).start()
-    return Admission(create_app(wiring.api_parts(settings)), settings.server.threads, time.monotonic)
+    return Gate(create_app(wiring.api_parts(settings)), settings.server.threads, time.monotonic)
 
 
 def _open_connections(wanted: int) -> int:

@@ -8,8 +8,8 @@ import socket
 import time
 from functools import partial
 
-from otpservice.api.admission import PROBES
 from otpservice.api.app import Parts
+from otpservice.api.overload import PROBES
 from otpservice.config import GatewaySettings, Settings, TenantSettings
 from otpservice.delivery.gateways import mobilgroup
 from otpservice.delivery.gateways.base import Gateway

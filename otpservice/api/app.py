@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 from flask import Flask, Response, g, request
@@ -34,9 +34,9 @@ class Parts:
 
     verifications: Verifications
     keyring: Keyring
-    tenants: Mapping[str, Policy]
+    tenants: Mapping[str, Policy] = field(repr=False)
     report_readers: Mapping[str, ReportReader]
-    test_code_lengths: Mapping[str, int]
+    test_code_lengths: Mapping[str, int] = field(repr=False)
     max_waiters: int
 
 

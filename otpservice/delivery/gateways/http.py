@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 
@@ -25,10 +25,10 @@ _LONGEST_RETRY_AFTER_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An HTTP status and the JSON object that came with it."""
+    """An HTTP status and the JSON object that came with it, which may repeat the code."""
 
     status: int
-    body: Mapping[str, Any]
+    body: Mapping[str, Any] = field(repr=False)
 
 
 class JsonClient:

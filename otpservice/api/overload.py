@@ -57,7 +57,7 @@ def _inside(handlers: int) -> int:
     return handlers + _WAITING_PER_HANDLER * handlers + handlers
 
 
-class Admission:
+class Gate:
     """WSGI middleware: lets ``handlers`` requests be at work at once. ``clock`` gives monotonic seconds."""
 
     def __init__(self, application: WSGIApplication, handlers: int, clock: Callable[[], float]) -> None:

@@ -10,9 +10,9 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 
 import pytest
 
-from otpservice.api import admission
-from otpservice.api.admission import Admission, threads_for
+from otpservice.api import overload
 from otpservice.api.headers import HEADERS
+from otpservice.api.overload import Gate, threads_for
 from otpservice.verification.errors import OverloadedError
 
 HANDLERS = 2
@@ -67,7 +67,7 @@ def pool(application: Application) -> Iterator[ThreadPoolExecutor]:
 @pytest.fixture
 def ask(application: Application, pool: ThreadPoolExecutor) -> Callable[..., Future[tuple[int, bytes]]]:
     """Sends a request from a thread of its own; its status and body come later."""
-    admitted = Admission(application, HANDLERS, lambda: 0.0)
+    admitted = Gate(application, HANDLERS, lambda: 0.0)
 
     def call(path: str, body: io.BytesIO, authorization: str) -> tuple[int, bytes]:
         statuses: list[int] = []
@@ -88,7 +88,7 @@ def _status(answer: Future[tuple[int, bytes]]) -> int:
 def test_a_request_waits_for_its_turn(
     application: Application, ask: Callable[..., Future[tuple[int, bytes]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(admission, "PATIENCE_SECONDS", PATIENT)
+    monkeypatch.setattr(overload, "PATIENCE_SECONDS", PATIENT)
     answers = [ask("/hold") for _ in range(HANDLERS + 1)]
     for _ in range(HANDLERS):
         application.at_work.acquire()
@@ -100,7 +100,7 @@ def test_a_request_waits_for_its_turn(
 def test_a_request_whose_turn_does_not_come_is_refused(
     application: Application, ask: Callable[..., Future[tuple[int, bytes]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(admission, "PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr(overload, "PATIENCE_SECONDS", 0.01)
     held = [ask("/hold") for _ in range(HANDLERS)]
     for _ in range(HANDLERS):
         application.at_work.acquire()
@@ -113,7 +113,7 @@ def test_a_request_whose_turn_does_not_come_is_refused(
 def test_one_too_many_to_wait_is_refused_at_once_and_health_is_answered(
     application: Application, ask: Callable[..., Future[tuple[int, bytes]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(admission, "PATIENCE_SECONDS", PATIENT)
+    monkeypatch.setattr(overload, "PATIENCE_SECONDS", PATIENT)
     answers = [ask("/hold") for _ in range(INSIDE)]
     beyond = [ask("/hold") for _ in range(10)]
     refused = [answer for answer in (*answers, *beyond) if _waits_not(answer)]
@@ -134,7 +134,7 @@ def _waits_not(answer: Future[tuple[int, bytes]]) -> bool:
 def test_readers_hold_no_handlers_and_one_caller_not_all_readers(
     ask: Callable[..., Future[tuple[int, bytes]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(admission, "PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr(overload, "PATIENCE_SECONDS", 0.01)
     arrives, reading = threading.Event(), threading.Semaphore(0)
     slow = ask("/read", Body(arrives, reading), "one")
     assert reading.acquire(timeout=PATIENT)
@@ -148,7 +148,7 @@ def test_readers_hold_no_handlers_and_one_caller_not_all_readers(
 def test_a_reader_that_gets_no_handler_back_is_refused(
     application: Application, ask: Callable[..., Future[tuple[int, bytes]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(admission, "PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr(overload, "PATIENCE_SECONDS", 0.01)
     arrives, reading = threading.Event(), threading.Semaphore(0)
     slow = ask("/read", Body(arrives, reading))
     assert reading.acquire(timeout=PATIENT)
@@ -163,7 +163,7 @@ def test_a_reader_that_gets_no_handler_back_is_refused(
 
 
 def test_a_refusal_says_what_an_answer_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(admission, "PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr(overload, "PATIENCE_SECONDS", 0.01)
     said: list[tuple[str, str]] = []
 
     def refuse(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -180,7 +180,7 @@ def test_a_refusal_says_what_an_answer_says(monkeypatch: pytest.MonkeyPatch) -> 
         "CONTENT_LENGTH": "1",
         "HTTP_X_REQUEST_ID": "mine",
     }
-    answer = Admission(refuse, 1, lambda: 0.0)(environ, lambda _, headers, *__: said.extend(headers))  # type: ignore[arg-type]
+    answer = Gate(refuse, 1, lambda: 0.0)(environ, lambda _, headers, *__: said.extend(headers))  # type: ignore[arg-type]
     headers = dict(said)
     assert HEADERS.items() <= headers.items()
     assert headers["Retry-After"] == "1"
