@@ -10,6 +10,7 @@ from collections.abc import Collection
 from functools import partial
 
 from otpservice.api.app import Parts
+from otpservice.api.overload import PROBES
 from otpservice.config import Settings, TenantSettings
 from otpservice.delivery.confirming import Confirming
 from otpservice.delivery.fleet import Fleet
@@ -25,7 +26,9 @@ from otpservice.store.verifications import Verifications
 from otpservice.verification.abuse import micro_units
 from otpservice.verification.digests import Keyring
 from otpservice.verification.lifecycle import Fallback
-from otpservice.verification.policy import Policy
+from otpservice.verification.policy import LONGEST_LIFE_MS, Policy
+
+_CLOCK_SKEW_SECONDS = 60  # between a worker and the API, whose clocks make and check callback tokens
 
 
 def api_parts(settings: Settings) -> Parts:
@@ -33,7 +36,7 @@ def api_parts(settings: Settings) -> Parts:
     keyring = _keyring(settings)
     max_waiters = max(1, settings.server.threads // 4)
     # A thread holds a connection while Redis works for it; one that waits for a delivery listens on another besides.
-    connections = settings.server.threads + max_waiters
+    connections = settings.server.threads + PROBES + max_waiters
     client = opening.open_client(settings.redis.url.reveal(), _tls(settings), max_connections=connections)
     return Parts(
         verifications=Verifications(
@@ -73,7 +76,9 @@ def delivery_worker(settings: Settings) -> Worker:
     return Worker(
         outbox,
         route,
-        partial(_callback_url, keyring, settings.public_url, report_readers(settings).keys()),
+        partial(
+            _callback_url, keyring, settings.public_url, _callback_seconds(settings), report_readers(settings).keys()
+        ),
         {number: code.reveal() for number, code in settings.test_numbers.items()},
         time.monotonic,
         companions,
@@ -114,9 +119,16 @@ def _policy(tenant: TenantSettings, settings: Settings) -> Policy:
     )
 
 
+def _callback_seconds(settings: Settings) -> int:
+    """How long a callback is good for: until the verification is surely forgotten, when a report changes nothing."""
+    retention = max(tenant.verification.retention for tenant in settings.tenants.values())
+    return LONGEST_LIFE_MS // 1000 + retention + _CLOCK_SKEW_SECONDS
+
+
 def _callback_url(
-    keyring: Keyring, public_url: str | None, reporting: Collection[str], gateway: str, id: str, send: int
+    keyring: Keyring, public_url: str | None, seconds: int, reporting: Collection[str], gateway: str, id: str, send: int
 ) -> str | None:
     if public_url is None or gateway not in reporting:
         return None
-    return f"{public_url}/v1/callbacks/{gateway}/{keyring.callback_token(gateway, id, send)}"
+    token = keyring.callback_token(gateway, id, send, int(time.time()) + seconds)
+    return f"{public_url}/v1/callbacks/{gateway}/{token}"

@@ -29,7 +29,7 @@ def create_blueprint(
     @blueprint.post("/<gateway>/<token>")
     def report(gateway: str, token: str) -> Response:
         reader = report_readers.get(gateway)
-        named = keyring.read_callback_token(gateway, token)
+        named = keyring.read_callback_token(gateway, token, time.time())
         if reader is None or named is None:
             raise _not_found()
         id_, send = named

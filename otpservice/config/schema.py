@@ -69,6 +69,7 @@ class ServerSchema(Section):
     port = Whole(0, 65535)
     workers = Whole(1, 64)
     threads = Whole(1, 1024)
+    max_connections = Whole(64, 1_000_000)
     delivery = Flag()
 
 

@@ -5,6 +5,7 @@ The defaults stand here and nowhere else; the schemas know only what is allowed.
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -31,7 +32,11 @@ class Secret:
         return self._text
 
     def __eq__(self, other: object) -> bool:
-        return self._text == other._text if isinstance(other, Secret) else NotImplemented
+        if not isinstance(other, Secret):
+            return NotImplemented
+        return hmac.compare_digest(
+            self._text.encode("utf-8", "surrogatepass"), other._text.encode("utf-8", "surrogatepass")
+        )
 
     def __hash__(self) -> int:
         return hash((Secret, self._text))
@@ -79,12 +84,16 @@ class LimitSettings:
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
-    """Where the API is served, and with how much. Port 0 is any free one; each worker has ``threads``."""
+    """Where the API is served, and with how much. Port 0 is any free one; each worker has ``threads``.
+
+    ``max_connections`` are of all workers together.
+    """
 
     host: str = "127.0.0.1"
     port: int = 8080
     workers: int = 2
     threads: int = 32
+    max_connections: int = 10000
     delivery: bool = True
 
 

@@ -18,8 +18,6 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from otpservice.verification.ids import partition_of
-
 _NONCE_BYTES = 12  # what NIST SP 800-38D section 8.2 recommends for GCM
 _DIGEST_BYTES = 16  # 128 bits, the least that RFC 2104 section 5 allows of SHA-256; 22 characters of text
 
@@ -115,21 +113,27 @@ class Keyring:
         """The digest of an Idempotency-Key together with the number it was used for."""
         return _digest(self._newest.idempotency, f"{number}:{idempotency_key}")
 
-    def callback_token(self, gateway: str, id: str, send: int) -> str:
-        """A signed token that names a verification and a send, good for one gateway's callbacks only."""
-        return f"{id}.{send}.{_digest(self._newest.callback, f'{gateway}:{id}:{send}')}"
+    def callback_token(self, gateway: str, id: str, send: int, expires_at: int) -> str:
+        """A signed token that names a verification and a send, good for one gateway's callbacks only.
 
-    def read_callback_token(self, gateway: str, token: str) -> tuple[str, int] | None:
-        """The id and send number that a token names, or None where it is not one of ours for this gateway."""
-        id_, _, rest = token.partition(".")
-        send, _, signature = rest.partition(".")
-        if partition_of(id_) is None or not (send.isascii() and send.isdigit() and len(send) <= 3):
+        ``expires_at`` is in seconds since 1970 UTC: from then on it is good for nothing, whoever finds it.
+        """
+        named = f"{id}.{send}.{expires_at}"
+        return f"{named}.{_digest(self._newest.callback, f'{gateway}:{named}')}"
+
+    def read_callback_token(self, gateway: str, token: str, now: float) -> tuple[str, int] | None:
+        """The id and send number that a token names, or None where it is not one of ours for this gateway, or was.
+
+        ``now`` is in seconds since 1970 UTC.
+        """
+        named, _, signature = token.rpartition(".")
+        message = f"{gateway}:{named}"
+        if not any(
+            hmac.compare_digest(_digest(keys.callback, message).encode(), signature.encode()) for keys in self._keys
+        ):
             return None
-        message = f"{gateway}:{id_}:{send}"
-        for keys in self._keys:
-            if hmac.compare_digest(_digest(keys.callback, message).encode(), signature.encode()):
-                return id_, int(send)
-        return None
+        id_, send, expires_at = named.split(".")
+        return (id_, int(send)) if now < int(expires_at) else None
 
     def seal_typed(self, code: str) -> str:
         """What a person typed, encrypted for a delivery worker that is to tell a gateway of it.

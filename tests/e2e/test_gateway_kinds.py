@@ -140,7 +140,7 @@ def test_reports_are_believed_only_when_telegram_signed_them(caller: Caller, par
     id_ = caller.start(number)["id"]
     before = caller.settled(id_)
     assert before["state"] == "sent"
-    token = Keyring([parts.secret_key.encode()]).callback_token("telegram", id_, 1)
+    token = Keyring([parts.secret_key.encode()]).callback_token("telegram", id_, 1, int(time.time()) + 60)
     body = json.dumps({"request_id": "1", "phone_number": number, "delivery_status": {"status": "read"}}).encode()
 
     def post(key: str, timestamp: int, body_sent: bytes = body) -> int:

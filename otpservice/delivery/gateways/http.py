@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 
@@ -25,10 +25,13 @@ _LONGEST_RETRY_AFTER_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An HTTP status, the JSON object that came with it, and the seconds that it asks to wait, if it does."""
+    """An HTTP status, the JSON object that came with it, and the seconds that it asks to wait, if it does.
+
+    The object may repeat the code.
+    """
 
     status: int
-    body: Mapping[str, Any]
+    body: Mapping[str, Any] = field(repr=False)
     retry_after: float | None = None
 
 
