@@ -35,6 +35,9 @@ SHOWN = {
     ("ProblemError", "headers"),  # Retry-After and the like
     ("Offer", "binding"),  # keyed digests
     ("_Limit", "key"),  # of Redis, with a digest in it
+    ("ErrorRules", "number"),  # a gateway's names of errors about one
+    ("ReportRules", "number"),  # where in a report it is
+    ("Tls", "key"),  # the path of a file
 }
 
 

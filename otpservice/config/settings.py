@@ -164,9 +164,9 @@ class HttpGatewaySettings:
     timeout: float = DEFAULT_TIMEOUT_SECONDS
     max_in_flight: int = 200
     values: Mapping[str, Secret] = field(default_factory=dict)
-    headers: Mapping[str, Template] = field(default_factory=dict)
+    headers: Mapping[str, Template] = field(default_factory=dict, repr=False)
     query: Mapping[str, Template] = field(default_factory=dict)
-    body: Tree = None
+    body: Tree = field(default=None, repr=False)
     answer: AnswerRules = field(default_factory=AnswerRules)
     states: StateRules = field(default_factory=StateRules)
     errors: ErrorRules = field(default_factory=ErrorRules)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
@@ -24,10 +24,10 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 class _Post:
     """One request to make. ``number`` is for the log."""
 
-    url: str
-    number: str
-    body: bytes
-    headers: Mapping[str, str]
+    url: str = field(repr=False)
+    number: str = field(repr=False)
+    body: bytes = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
 
 
 class Callbacks:
