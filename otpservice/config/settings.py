@@ -159,7 +159,7 @@ class HttpGatewaySettings:
     method: Literal["POST", "PUT", "GET"] = "POST"
     url: Template
     format: Literal["json", "form"] = "json"
-    text: Template = _TEXT
+    text: Template = field(default=_TEXT, repr=False)
     basic_auth: tuple[Secret, Secret] | None = None
     timeout: float = DEFAULT_TIMEOUT_SECONDS
     max_in_flight: int = 200
