@@ -19,8 +19,10 @@ HEADERS: Final[Mapping[str, str]] = {
 }
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_PHONE_NUMBER = re.compile(r"[0-9]{7,15}")  # a caller may put one there, and the log is no place for it
 
 
 def request_id(given: str) -> str:
     """What a request is called in the log and in its answer: the caller's own name for it, where it is a sane one."""
-    return given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
+    is_sane = _REQUEST_ID.fullmatch(given) and not _PHONE_NUMBER.fullmatch(given)
+    return given if is_sane else secrets.token_hex(16)
