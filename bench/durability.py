@@ -86,7 +86,7 @@ class Server:
         self.folder.mkdir(exist_ok=True)
         settings = {"port": str(self.port), "bind": "127.0.0.1", "dir": str(self.folder), **self.config}
         command = [str(get_binary_path()), *(part for name, value in settings.items() for part in (f"--{name}", value))]
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)  # noqa: S603 - our own
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         deadline = time.monotonic() + 60
         with redis.Redis(port=self.port) as client:
             while True:
@@ -231,7 +231,7 @@ def measure_acknowledgement(seconds: float, rounds: int) -> dict[int, list[float
         numbers = (f"+7999{place:07d}" for place in count())
         for _ in range(rounds * 2):
             for replicas, seconds_taken in taken.items():
-                store = Verifications(client, _KEYRING, 1, replicas)
+                store = Verifications(client, _KEYRING, 1, min_replicas_ack=replicas)
                 ends = time.monotonic() + seconds / 4
                 while time.monotonic() < ends:
                     made = store.start(Start(next(numbers), Fallback.SMS, 6), _POLICY).verification

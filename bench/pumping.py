@@ -119,8 +119,8 @@ def _log_in(shop: Shop, to: str, index: int) -> bool:
 
 def main() -> None:
     """Print the table that the README has."""
-    print("| settings | codes to the attacker | cost | refused of the range's people | of all others |")  # noqa: T201
-    print("|---|---|---|---|---|")  # noqa: T201
+    print("| settings | codes to the attacker | cost | refused of the range's people | of all others |")
+    print("|---|---|---|---|---|")
     with running_valkey() as url:
         for name, policy in SCENARIOS.items():
             with Shop(url, policy) as shop:
@@ -128,7 +128,7 @@ def main() -> None:
                 shop.prepare()
                 result = simulate(shop)
             refused = f"{result.people_refused / result.people:.0%} | {result.others_refused / result.others:.0%}"
-            print(f"| {name} | {result.codes:,} | {result.cost:,.2f} | {refused} |", flush=True)  # noqa: T201
+            print(f"| {name} | {result.codes:,} | {result.cost:,.2f} | {refused} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,10 @@ def configure(*, level: str = "info", terminal: bool | None = None) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
     ]
     renderer: Processor = (
-        structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer(serializer=_json)
+        # Not the default: where rich is installed, that shows the values of all variables on the way.
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+        if terminal
+        else structlog.processors.JSONRenderer(serializer=_json)
     )
     structlog.configure(
         processors=[*shared, renderer],

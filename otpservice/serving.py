@@ -8,18 +8,20 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import structlog
-from flask import Flask
-from granian.constants import Interfaces
+from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server import Server
 
-from otpservice import logs, wiring
+from otpservice import logs, process, wiring
 from otpservice.api.app import create_app
+from otpservice.api.overload import Gate, threads_for
 from otpservice.config import Settings
 from otpservice.delivery.worker import Worker
 from otpservice.logs import log_defect
@@ -27,6 +29,13 @@ from otpservice.network import free_port
 
 _RESTART_SECONDS = 1.0
 _STOP_SECONDS = 10
+
+# A connection that has sent no whole header for so long is closed: a slow one, and one that is idle. Proxies keep
+# idle connections too, and must let go of them earlier.
+_HEADER_SECONDS = 30
+_LARGEST_HEADER_BYTES = 16 * 1024  # 431 beyond that; also what a connection holds at most of what was not read
+_BACKLOG = 2048  # connections that the kernel keeps until they are accepted
+_OTHER_FILES = 256  # open files besides connections to callers or gateways: to Redis, and of the interpreter
 
 # The server's words go where ours go, in the same form.
 _SERVER_LOGS = {
@@ -44,6 +53,8 @@ def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT. Raises PortTakenError before anything is started."""
     server = settings.server
     port = free_port(server.host, server.port)
+    process.forget_environment()
+    process.forbid_core_dumps()
     # Processes are spawned, not forked: this one has threads.
     multiprocessing.set_start_method("spawn", force=True)
     granian = Server(
@@ -52,7 +63,14 @@ def serve(settings: Settings) -> None:
         port=port,
         interface=Interfaces.WSGI,
         workers=server.workers,
-        blocking_threads=server.threads,
+        blocking_threads=threads_for(server.threads),
+        # A connection counts for as long as it is open, idle or not, and one too many is not accepted before
+        # another is closed. So there are many more of them than threads, which are what is really scarce.
+        backlog=_BACKLOG,
+        backpressure=_open_connections(-(-server.max_connections // server.workers)),
+        # HTTP/1 alone: while it finds out what is spoken, the server waits for a first byte without a limit.
+        http=HTTPModes.http1,
+        http1_settings=HTTP1Settings(header_read_timeout=_HEADER_SECONDS * 1000, max_buffer_size=_LARGEST_HEADER_BYTES),
         websockets=False,
         log_level=LogLevels.error,
         log_dictconfig=_SERVER_LOGS,
@@ -68,11 +86,19 @@ def serve(settings: Settings) -> None:
     granian.serve(target_loader=partial(_load_app, settings), wrap_loader=False)
 
 
-def _load_app(settings: Settings) -> Flask:
+def _load_app(settings: Settings) -> Gate:
     """Make the application, in a process of its own."""
     logs.configure()
     threading.Thread(target=_end_with_parent, name="end-with-parent", daemon=True).start()
-    return create_app(wiring.api_parts(settings))
+    return Gate(create_app(wiring.api_parts(settings)), settings.server.threads, time.monotonic)
+
+
+def _open_connections(wanted: int) -> int:
+    """Let this process and those it starts open so many connections, if the system does. Returns how many it lets."""
+    possible = max(1, process.allow_open_files(wanted + _OTHER_FILES) - _OTHER_FILES)
+    if possible < wanted:
+        log.warning("few-open-files", connections=possible, wanted=wanted)
+    return min(wanted, possible)
 
 
 def _end_with_parent() -> None:
@@ -124,6 +150,8 @@ class DeliveryThread:
 
 async def work(settings: Settings) -> None:
     """Deliver until SIGTERM or SIGINT."""
+    process.forget_environment()
+    process.forbid_core_dumps()
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -133,6 +161,7 @@ async def work(settings: Settings) -> None:
 
 async def _deliver(settings: Settings, stopping: asyncio.Event) -> None:
     """Run a worker until told to stop; another one where a defect ends it."""
+    _open_connections(sum(gateway.max_in_flight for gateway in settings.gateways.values()))
     while not stopping.is_set():
         worker = wiring.delivery_worker(settings)
         stopper = asyncio.create_task(_stop_with(worker, stopping))

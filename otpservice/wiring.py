@@ -6,21 +6,29 @@ import os
 import secrets
 import socket
 import time
+from collections.abc import Collection
 from functools import partial
 
 from otpservice.api.app import Parts
-from otpservice.config import GatewaySettings, Settings, TenantSettings
-from otpservice.delivery.gateways import mobilgroup
-from otpservice.delivery.gateways.base import Gateway
+from otpservice.api.overload import PROBES
+from otpservice.config import Settings, TenantSettings
+from otpservice.delivery.confirming import Confirming
+from otpservice.delivery.fleet import Fleet
+from otpservice.delivery.gateways.base import ConfirmingGateway
 from otpservice.delivery.route import Route
 from otpservice.delivery.worker import Worker
+from otpservice.gateway_wiring import confirming_gateways, gateway, report_readers
 from otpservice.store import opening
+from otpservice.store.gateways import GatewayStates
 from otpservice.store.tls import Tls
+from otpservice.store.verdicts import Verdicts
 from otpservice.store.verifications import Verifications
 from otpservice.verification.abuse import micro_units
 from otpservice.verification.digests import Keyring
 from otpservice.verification.lifecycle import Fallback
-from otpservice.verification.policy import Policy
+from otpservice.verification.policy import LONGEST_LIFE_MS, Policy
+
+_CLOCK_SKEW_SECONDS = 60  # between a worker and the API, whose clocks make and check callback tokens
 
 
 def api_parts(settings: Settings) -> Parts:
@@ -28,10 +36,16 @@ def api_parts(settings: Settings) -> Parts:
     keyring = _keyring(settings)
     max_waiters = max(1, settings.server.threads // 4)
     # A thread holds a connection while Redis works for it; one that waits for a delivery listens on another besides.
-    connections = settings.server.threads + max_waiters
+    connections = settings.server.threads + PROBES + max_waiters
     client = opening.open_client(settings.redis.url.reveal(), _tls(settings), max_connections=connections)
     return Parts(
-        verifications=Verifications(client, keyring, settings.redis.partitions, settings.redis.min_replicas_ack),
+        verifications=Verifications(
+            client,
+            keyring,
+            settings.redis.partitions,
+            confirming_gateways=confirming_gateways(settings),
+            min_replicas_ack=settings.redis.min_replicas_ack,
+        ),
         keyring=keyring,
         tenants={
             digest: policy
@@ -39,7 +53,7 @@ def api_parts(settings: Settings) -> Parts:
             for policy in [_policy(tenant, settings)]
             for digest in tenant.api_keys
         },
-        report_readers=dict.fromkeys(settings.gateways, mobilgroup.read_report),
+        report_readers=report_readers(settings),
         test_code_lengths={number: len(code.reveal()) for number, code in settings.test_numbers.items()},
         max_waiters=max_waiters,
     )
@@ -51,12 +65,23 @@ def delivery_worker(settings: Settings) -> Worker:
     consumer = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
     url, partitions = settings.redis.url.reveal(), settings.redis.partitions
     outbox = opening.open_outbox(url, _tls(settings), keyring, partitions, consumer)
+    gateways = {name: gateway(settings.gateways[name]) for name in settings.delivery.route}
+    rest_seconds = float(settings.delivery.breaker_rest)
+    route = Route(list(gateways.values()), time.monotonic, rest_seconds)
+    companions = []
+    if len(gateways) > 1:
+        companions.append(Fleet(route, GatewayStates(outbox.nodes, consumer), rest_seconds, time.monotonic).run)
+    if confirming := {name: each for name, each in gateways.items() if isinstance(each, ConfirmingGateway)}:
+        companions.append(Confirming(Verdicts(outbox.nodes, keyring, partitions), confirming).run)
     return Worker(
         outbox,
-        Route([_gateway(settings.gateways[name]) for name in settings.delivery.route], time.monotonic),
-        partial(_callback_url, keyring, settings.public_url),
+        route,
+        partial(
+            _callback_url, keyring, settings.public_url, _callback_seconds(settings), report_readers(settings).keys()
+        ),
         {number: code.reveal() for number, code in settings.test_numbers.items()},
         time.monotonic,
+        companions,
     )
 
 
@@ -94,18 +119,16 @@ def _policy(tenant: TenantSettings, settings: Settings) -> Policy:
     )
 
 
-def _gateway(settings: GatewaySettings) -> Gateway:
-    return mobilgroup.Mobilgroup(
-        name=settings.name,
-        url=settings.url,
-        api_key=settings.api_key.reveal(),
-        auth=settings.auth,
-        timeout=settings.timeout,
-        max_in_flight=settings.max_in_flight,
-    )
+def _callback_seconds(settings: Settings) -> int:
+    """How long a callback is good for: until the verification is surely forgotten, when a report changes nothing."""
+    retention = max(tenant.verification.retention for tenant in settings.tenants.values())
+    return LONGEST_LIFE_MS // 1000 + retention + _CLOCK_SKEW_SECONDS
 
 
-def _callback_url(keyring: Keyring, public_url: str | None, gateway: str, id: str, send: int) -> str | None:
-    if public_url is None:
+def _callback_url(
+    keyring: Keyring, public_url: str | None, seconds: int, reporting: Collection[str], gateway: str, id: str, send: int
+) -> str | None:
+    if public_url is None or gateway not in reporting:
         return None
-    return f"{public_url}/v1/callbacks/{gateway}/{keyring.callback_token(gateway, id, send)}"
+    token = keyring.callback_token(gateway, id, send, int(time.time()) + seconds)
+    return f"{public_url}/v1/callbacks/{gateway}/{token}"

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import re
-import secrets
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 from flask import Flask, Response, g, request
 
 from otpservice.api import callbacks, docs, health, openapi, problems, verifications
 from otpservice.api.auth import Authenticator
+from otpservice.api.headers import HEADERS, request_id
 from otpservice.api.schemas import LARGEST_BODY_BYTES
 from otpservice.store.verifications import Verifications
 from otpservice.verification.digests import Keyring
 from otpservice.verification.policy import Policy
 from otpservice.verification.reports import ReportReader
 
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _QUIET = frozenset({"/healthz", "/readyz"})
 
 log = structlog.get_logger(__name__)
@@ -36,9 +34,9 @@ class Parts:
 
     verifications: Verifications
     keyring: Keyring
-    tenants: Mapping[str, Policy]
+    tenants: Mapping[str, Policy] = field(repr=False)
     report_readers: Mapping[str, ReportReader]
-    test_code_lengths: Mapping[str, int]
+    test_code_lengths: Mapping[str, int] = field(repr=False)
     max_waiters: int
 
 
@@ -67,16 +65,15 @@ def create_app(parts: Parts) -> Flask:
 
 def _begin() -> None:
     g.began = time.perf_counter()
-    given = request.headers.get("X-Request-ID", "")
-    g.request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
+    g.request_id = request_id(request.headers.get("X-Request-ID", ""))
 
 
 def _end(response: Response) -> Response:
     """Finish the headers, and log one line."""
     headers = response.headers
     headers["X-Request-ID"] = g.request_id
-    headers["X-Content-Type-Options"] = "nosniff"
-    headers.setdefault("Cache-Control", "no-store")
+    for name, value in HEADERS.items():
+        headers.setdefault(name, value)
     rule = request.url_rule.rule if request.url_rule is not None else None
     policy: Policy | None = g.get("policy")
     write = log.debug if rule in _QUIET and response.status_code < 400 else log.info

@@ -22,7 +22,7 @@ _DESCRIPTION = """\
 Proves that a person holds a phone number: `start` sends a code, `verify` says whether the code that the person typed is
 right. Every failed verify is an error status: a caller that looks at nothing but the status fails closed."""
 
-_EVERY = ("unauthorized", "store-unavailable")
+_EVERY = ("unauthorized", "store-unavailable", "overloaded")
 _BODY = ("malformed-body", "body-too-large", "unsupported-media-type", "invalid-request")
 _ENDED = ("verified", "expired", "exhausted", "cancelled")
 
@@ -74,7 +74,7 @@ def _verification_paths(spec: APISpec) -> None:
                     "Location": {"schema": {"type": "string"}},
                     "Idempotent-Replayed": {"schema": {"const": "true"}},
                 },
-                problems=(*_BODY, "number-not-allowed", "rate-limited", "overloaded"),
+                problems=(*_BODY, "number-not-allowed", "rate-limited"),
             )
         },
     )
@@ -124,7 +124,6 @@ def _verification_paths(spec: APISpec) -> None:
                     *_ENDED,
                     "rate-limited",
                     "not-found",
-                    "overloaded",
                 ),
             )
         },
@@ -152,23 +151,30 @@ def _other_paths(spec: APISpec) -> None:
         operations={
             "post": {
                 "operationId": "callback",
-                "summary": "A gateway's report; the token is signed",
+                "summary": "A gateway's report, as that gateway writes it; the token is signed",
                 "tags": ["callbacks"],
                 "security": [],
                 "parameters": token,
-                "requestBody": {"content": {"application/json": {"schema": {"type": "object"}}}},
+                "requestBody": {
+                    "content": {
+                        "application/json": {"schema": {"type": "object"}},
+                        "application/x-www-form-urlencoded": {"schema": {"type": "object"}},
+                    }
+                },
                 "responses": {
                     "204": {"description": "Taken", "headers": _REQUEST_ID},
-                    **_problem_responses(("malformed-body", "not-found", "body-too-large", "store-unavailable")),
+                    **_problem_responses(
+                        ("malformed-body", "not-found", "body-too-large", "store-unavailable", "overloaded")
+                    ),
                 },
             }
         },
     )
     for path, summary, media_type, problems in (
         ("/healthz", "The process lives", "application/json", ()),
-        ("/readyz", "Redis answers and the scripts run", "application/json", ("store-unavailable",)),
-        ("/openapi.json", "This document", "application/json", ()),
-        ("/docs", "This document as a page", "text/html", ()),
+        ("/readyz", "Redis answers and the scripts run", "application/json", ("store-unavailable", "overloaded")),
+        ("/openapi.json", "This document", "application/json", ("overloaded",)),
+        ("/docs", "This document as a page", "text/html", ("overloaded",)),
     ):
         content = {"type": "object"} if media_type == "application/json" else {"type": "string"}
         spec.path(

@@ -85,18 +85,17 @@ class ProblemError(Exception):
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
+def problem_document(name: str, detail: str) -> dict[str, Any]:
+    """The members that every problem has (RFC 9457, 3.1)."""
+    problem = PROBLEMS[name]
+    return {"type": f"/problems/{name}", "title": problem.title, "status": problem.status, "detail": detail}
+
+
 def respond(error: ProblemError) -> Response:
     """The response that a refusal becomes."""
-    problem = PROBLEMS[error.name]
     g.outcome = error.name
-    body = {
-        "type": f"/problems/{problem.name}",
-        "title": problem.title,
-        "status": problem.status,
-        "detail": error.detail,
-        **error.members,
-    }
-    response = Response(orjson.dumps(body), problem.status, mimetype=MEDIA_TYPE)
+    body = {**problem_document(error.name, error.detail), **error.members}
+    response = Response(orjson.dumps(body), PROBLEMS[error.name].status, mimetype=MEDIA_TYPE)
     response.headers.update(error.headers)
     return response
 
@@ -128,7 +127,7 @@ def problem_of(error: VerificationError) -> ProblemError:  # noqa: PLR0911 - a t
                 _retry_after(error),
             )
         case OverloadedError():
-            return ProblemError("overloaded", "Too many sends wait already.", headers=_retry_after(error))
+            return ProblemError("overloaded", "Too much is waiting already.", headers=_retry_after(error))
         case StoreUnavailableError():
             log.error("store-unavailable", error=str(error))
             return ProblemError("store-unavailable", _undecided(error), headers=_retry_after(error))

@@ -5,14 +5,13 @@ They give the keys that are there and no others; the defaults are those of the d
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any, Final, NamedTuple
 
 import phonenumbers
-from marshmallow import EXCLUDE, RAISE, Schema, ValidationError, post_load, validate, validates_schema
+from marshmallow import EXCLUDE, ValidationError, post_load, validate, validates_schema
 
 from otpservice.config.fields import (
     DIGEST,
@@ -35,9 +34,19 @@ from otpservice.config.fields import (
     Text,
     Whole,
 )
+from otpservice.config.http_gateway import HttpGatewaySchema
 from otpservice.config.paths import bare_or_quoted, dotted, quoted
 from otpservice.config.quantities import Amount, Share, Span
-from otpservice.config.settings import DeliverySettings, GatewaySettings, MobilgroupSettings, RedisSettings
+from otpservice.config.section import Section
+from otpservice.config.settings import (
+    DEFAULT_TIMEOUT_SECONDS,
+    DeliverySettings,
+    GatewaySettings,
+    HttpGatewaySettings,
+    MobilgroupSettings,
+    RedisSettings,
+    TelegramGatewaySettings,
+)
 from otpservice.store.address import CLUSTER_SCHEMES, TLS_SCHEMES, scheme_of
 from otpservice.verification.abuse import ConversionWatch, PrefixLimit
 
@@ -55,28 +64,12 @@ class Outside(str):
     __slots__ = ()
 
 
-class Section(Schema):
-    """A table with known keys; says of an unknown one which was probably meant."""
-
-    class Meta:
-        unknown = RAISE
-
-    error_messages = {"type": "must be a table"}  # noqa: RUF012 - marshmallow declares it so
-
-    def handle_error(self, error: ValidationError, data: Any, **kwargs: Any) -> None:
-        if self.unknown != RAISE or not isinstance(data, Mapping):
-            return
-        for key in set(data) - set(self.load_fields):
-            close = difflib.get_close_matches(key, self.load_fields, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"known here: {', '.join(self.load_fields)}"
-            error.messages_dict[key] = [f"unknown key; {hint}"]
-
-
 class ServerSchema(Section):
     host = Text()
     port = Whole(0, 65535)
     workers = Whole(1, 64)
     threads = Whole(1, 1024)
+    max_connections = Whole(64, 1_000_000)
     delivery = Flag()
 
 
@@ -157,6 +150,7 @@ class DeliverySchema(Section):
     route = Items(Text(), least=1, distinct=True)
     deadline = Whole(1, 120, unit="seconds")
     max_backlog = Whole(1)
+    breaker_rest = Whole(1, 3600, unit="seconds")
 
 
 class MobilgroupSchema(Section):
@@ -164,6 +158,16 @@ class MobilgroupSchema(Section):
     url = HttpUrl()
     api_key = GatewayKey(required=True)
     auth = Choice("header", "body")
+    timeout = Seconds(60)
+    max_in_flight = Whole(1, 10000)
+
+
+class TelegramGatewaySchema(Section):
+    kind = Text(required=True)
+    url = HttpUrl()
+    token = GatewayKey(required=True)
+    ttl = Whole(30, 3600, unit="seconds")
+    sender_username = Text()
     timeout = Seconds(60)
     max_in_flight = Whole(1, 10000)
 
@@ -177,6 +181,8 @@ class GatewayKind(NamedTuple):
 
 GATEWAY_KINDS: Final[Mapping[str, GatewayKind]] = {
     "mobilgroup": GatewayKind(MobilgroupSchema, MobilgroupSettings),
+    "telegram_gateway": GatewayKind(TelegramGatewaySchema, TelegramGatewaySettings),
+    "http": GatewayKind(HttpGatewaySchema, HttpGatewaySettings),
 }
 
 
@@ -253,6 +259,17 @@ class SettingsSchema(Section):
                 errors[index] = [f"no gateway {shown} {there_are}"]
         if errors:
             raise ValidationError({"delivery": {"route": errors}})
+
+    @validates_schema(skip_on_field_errors=True)
+    def _the_last_gateway_has_its_turn(self, data: Any, **kwargs: Any) -> None:
+        delivery, gateways = data.get("delivery", {}), data["gateways"]
+        *earlier, last = delivery.get("route", DeliverySettings().route)
+        deadline = delivery.get("deadline", DeliverySettings().deadline)
+        waits = sum(gateways.get(name, {}).get("timeout", DEFAULT_TIMEOUT_SECONDS) for name in earlier)
+        if waits >= deadline:
+            hanging = ", ".join(earlier)
+            what = f"is over before {last} has its turn where {hanging} hang: their timeouts make {waits:.15g} s"
+            raise ValidationError({"delivery": {"deadline": [what]}})
 
     @validates_schema(pass_original=True, skip_on_field_errors=False)
     def _a_key_belongs_to_one_tenant(self, data: Any, original_data: Any, **kwargs: Any) -> None:

@@ -5,13 +5,17 @@ The defaults stand here and nowhere else; the schemas know only what is allowed.
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Literal, NoReturn
 
+from otpservice.delivery.gateways.http_rules import AnswerRules, ErrorRules, ReportRules, StateRules, Template, Tree
 from otpservice.verification.abuse import ConversionWatch, PrefixLimit
 from otpservice.verification.limits import Rule
+
+DEFAULT_TIMEOUT_SECONDS = 10.0
 
 
 class Secret:
@@ -28,7 +32,11 @@ class Secret:
         return self._text
 
     def __eq__(self, other: object) -> bool:
-        return self._text == other._text if isinstance(other, Secret) else NotImplemented
+        if not isinstance(other, Secret):
+            return NotImplemented
+        return hmac.compare_digest(
+            self._text.encode("utf-8", "surrogatepass"), other._text.encode("utf-8", "surrogatepass")
+        )
 
     def __hash__(self) -> int:
         return hash((Secret, self._text))
@@ -43,6 +51,7 @@ class Secret:
         return Secret, (self._text,)
 
 
+_TEXT = Template("Your code: {code}")
 _LOCAL_REDIS = Secret("redis://127.0.0.1:6379/0")
 
 
@@ -75,12 +84,16 @@ class LimitSettings:
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
-    """Where the API is served, and with how much. Port 0 is any free one; each worker has ``threads``."""
+    """Where the API is served, and with how much. Port 0 is any free one; each worker has ``threads``.
+
+    ``max_connections`` are of all workers together.
+    """
 
     host: str = "127.0.0.1"
     port: int = 8080
     workers: int = 2
     threads: int = 32
+    max_connections: int = 10000
     delivery: bool = True
 
 
@@ -98,11 +111,15 @@ class RedisSettings:
 
 @dataclass(frozen=True, slots=True)
 class DeliverySettings:
-    """How codes go out: gateways in the order they are tried, and the seconds that one send may take."""
+    """How codes go out: gateways in the order they are tried, and the seconds that one send may take.
+
+    ``breaker_rest`` is for how many seconds a gateway that fails is left alone.
+    """
 
     route: tuple[str, ...] = ("mobilgroup",)
     deadline: int = 20
     max_backlog: int = 10000
+    breaker_rest: int = 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,12 +131,50 @@ class MobilgroupSettings:
     url: str = "https://tg.mobilgroup.ru/api/send/"
     api_key: Secret
     auth: Literal["header", "body"] = "header"
-    timeout: float = 10
+    timeout: float = DEFAULT_TIMEOUT_SECONDS
     max_in_flight: int = 200
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TelegramGatewaySettings:
+    """A gateway of kind ``telegram_gateway`` (GATEWAY.md). ``ttl`` and ``timeout`` are in seconds."""
+
+    name: str
+    kind: Literal["telegram_gateway"] = "telegram_gateway"
+    url: str = "https://gatewayapi.telegram.org"
+    token: Secret
+    ttl: int = 300
+    sender_username: str | None = None
+    timeout: float = DEFAULT_TIMEOUT_SECONDS
+    max_in_flight: int = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpGatewaySettings:
+    """A gateway of kind ``http``: any provider, by templates. ``timeout`` is in seconds; no ``report``, no reports."""
+
+    name: str
+    kind: Literal["http"] = "http"
+    channel: Literal["sms", "voice"]
+    method: Literal["POST", "PUT", "GET"] = "POST"
+    url: Template
+    format: Literal["json", "form"] = "json"
+    text: Template = field(default=_TEXT, repr=False)
+    basic_auth: tuple[Secret, Secret] | None = None
+    timeout: float = DEFAULT_TIMEOUT_SECONDS
+    max_in_flight: int = 200
+    values: Mapping[str, Secret] = field(default_factory=dict)
+    headers: Mapping[str, Template] = field(default_factory=dict, repr=False)
+    query: Mapping[str, Template] = field(default_factory=dict)
+    body: Tree = field(default=None, repr=False)
+    answer: AnswerRules = field(default_factory=AnswerRules)
+    states: StateRules = field(default_factory=StateRules)
+    errors: ErrorRules = field(default_factory=ErrorRules)
+    report: ReportRules | None = None
+
+
 # What a gateway of any kind amounts to; a further kind joins here and in schema.GATEWAY_KINDS.
-GatewaySettings = MobilgroupSettings
+GatewaySettings = MobilgroupSettings | TelegramGatewaySettings | HttpGatewaySettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,6 +24,7 @@ from otpservice.store.cluster_async import AsyncCluster
 from otpservice.store.connection import store_errors
 from otpservice.store.outbox import FORGET_CONSUMER_AFTER_MS, GROUP, OUTBOX_TTL_MS, Entry, Outbox
 from otpservice.store.scripts import Argument, Reply, Script
+from otpservice.store.single_async import AsyncNodes
 from otpservice.store.slots import Command
 from otpservice.verification.digests import Keyring
 from otpservice.verification.ids import MAX_PARTITIONS
@@ -52,6 +53,11 @@ class ClusterOutbox(Outbox):
         self._bell = asyncio.Event()
         self._swept = -_SWEEP_SECONDS
         self._listener: asyncio.Task[None] | None = None
+
+    @property
+    def nodes(self) -> AsyncNodes:
+        """The connections, for what else a worker has to say; they are closed with the outbox."""
+        return self._cluster
 
     async def prepare(self) -> None:
         """Find the outboxes there are and see that each has its consumer group.

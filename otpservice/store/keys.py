@@ -53,6 +53,21 @@ def tenant_limits(tenant: str) -> str:
     return f"otp:tenant:{tenant}"
 
 
+def gateway(name: str) -> str:
+    """That a gateway is left alone: a string."""
+    return f"otp:gateway:{name}"
+
+
+def gateway_turn(name: str) -> str:
+    """Which worker may try a gateway that is left alone: a string that lives until the next one may."""
+    return f"otp:gateway:{name}:turn"
+
+
+def verdicts(partition: int) -> str:
+    """What people typed, sealed, for gateways that want to hear it: a list."""
+    return f"otp:{{{partition}}}:verdicts"
+
+
 def prefix_limits(tenant: str, prefix_digest: str) -> str:
     """The rate-limit state of a prefix: a string."""
     return f"otp:prefix:{tenant}:{prefix_digest}"

@@ -18,6 +18,7 @@ import structlog
 from otpservice.store import keys, scripts
 from otpservice.store.connection import store_errors
 from otpservice.store.scripts import Argument, Reply, Script
+from otpservice.store.single_async import AsyncNodes, AsyncSingle
 from otpservice.verification.digests import Keyring
 from otpservice.verification.errors import StoreUnavailableError
 from otpservice.verification.ids import MAX_PARTITIONS
@@ -88,6 +89,11 @@ class Outbox:
         self._outboxes = {keys.outbox(partition): partition for partition in self._configured}
         self._consumer = consumer
         self._claim_cursors: dict[str, str] = {}
+
+    @property
+    def nodes(self) -> AsyncNodes:
+        """The connections, for what else a worker has to say; they are closed with the outbox."""
+        return AsyncSingle(self._client)
 
     async def prepare(self) -> None:
         """Find the outboxes there are and see that each has its consumer group. Repeating it changes nothing.

@@ -86,11 +86,19 @@ class Verifications:
     """
 
     def __init__(
-        self, client: redis.Redis | Cluster, keyring: Keyring, partitions: int, min_replicas_ack: int = 0
+        self,
+        client: redis.Redis | Cluster,
+        keyring: Keyring,
+        partitions: int,
+        *,
+        confirming_gateways: Sequence[str] = (),
+        min_replicas_ack: int = 0,
     ) -> None:
         self._runner = Runner(client)
         self._keyring = keyring
         self._partitions = partitions
+        # Those that want to hear what people typed; a worker tells them, after the person has been answered.
+        self._confirming_gateways = confirming_gateways
         self._min_replicas_ack = min_replicas_ack
         self._readiness = Readiness(self._runner, partitions, self._run)
         self._admission = Admission(self._runner, keyring, partitions, self._run)
@@ -158,9 +166,16 @@ class Verifications:
             policy.max_sends,
             *rule_arguments(policy.failure_rules),
         ]
+        key_names = [_key(id)]
+        if self._confirming_gateways:
+            key_names.append(keys.verdicts(_partition(id)))
+            arguments.append(self._keyring.seal_typed(code))
+        else:
+            arguments.append("")
+        arguments += [len(self._confirming_gateways), *self._confirming_gateways]
         for offer in self._keyring.offers(id, policy.max_sends, code, binding):
             arguments += [offer.key_id, offer.binding, *offer.digests]
-        match self._run(scripts.VERIFY, [_key(id)], arguments):
+        match self._run(scripts.VERIFY, key_names, arguments):
             case ["verified", fields, watched]:
                 verified = _verification(id, fields, policy)
                 if watched:

@@ -62,7 +62,7 @@ class RateLimitedError(RetryLaterError):
 
 
 class OverloadedError(RetryLaterError):
-    """More sends wait for a worker than the service wants to promise."""
+    """More waits than the service wants to promise: sends for a worker, or requests for their turn."""
 
 
 class StoreUnavailableError(RetryLaterError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import orjson
@@ -10,7 +11,7 @@ from structlog.testing import capture_logs
 
 from otpservice.verification.ids import new_id
 from tests.support.api import PATH, Api, good, problem
-from tests.support.policies import CODE, GATEWAY, NUMBER, OTHER_NUMBER
+from tests.support.policies import CODE, EXPIRES, GATEWAY, NUMBER, OTHER_NUMBER
 from tests.support.store import DELIVERED, FAILED, SENT
 
 
@@ -128,7 +129,7 @@ def test_a_report_that_does_not_say_which_its_code_is_gives_it_away_nowhere(api:
 def test_only_number_and_state_are_needed(api: Api, extra: dict[str, Any]) -> None:
     made = api.store.sent()
     body = {"number": NUMBER[1:], "state": "delivered", **extra}
-    token = api.store.keyring.callback_token(GATEWAY, made.id, 1)
+    token = api.store.keyring.callback_token(GATEWAY, made.id, 1, EXPIRES)
     response = api.post(f"/v1/callbacks/{GATEWAY}/{token}", body, api_key=None, content_type="text/html")
     assert response.status_code == 204
     assert delivery(api, made.id)["state"] == "delivered"
@@ -157,7 +158,7 @@ def test_only_number_and_state_are_needed(api: Api, extra: dict[str, Any]) -> No
 )
 def test_a_body_that_cannot_be_read_is_malformed(api: Api, raw: bytes) -> None:
     made = api.store.sent()
-    token = api.store.keyring.callback_token(GATEWAY, made.id, 1)
+    token = api.store.keyring.callback_token(GATEWAY, made.id, 1, EXPIRES)
     response = api.post(f"/v1/callbacks/{GATEWAY}/{token}", raw=raw, api_key=None)
     body = problem(response, 400, "malformed-body")
     assert NUMBER[1:] not in str(body)
@@ -167,12 +168,12 @@ def test_a_body_that_cannot_be_read_is_malformed(api: Api, raw: bytes) -> None:
 def test_a_bad_token_is_not_found_whatever_is_wrong_with_it(api: Api) -> None:
     made = api.store.sent()
     keyring = api.store.keyring
-    token = keyring.callback_token(GATEWAY, made.id, 1)
-    id_, send, signature = token.split(".")
+    token = keyring.callback_token(GATEWAY, made.id, 1, EXPIRES)
+    id_, send, expires, signature = token.split(".")
     before = api.store.dump()
     bad = [
-        f"{new_id(0)}.{send}.{signature}",
-        f"{id_}.2.{signature}",
+        f"{new_id(0)}.{send}.{expires}.{signature}",
+        f"{id_}.2.{expires}.{signature}",
         token[:-1],
         token[:-1] + ("A" if token[-1] != "A" else "B"),
         f"{id_}.{send}.",
@@ -180,7 +181,8 @@ def test_a_bad_token_is_not_found_whatever_is_wrong_with_it(api: Api) -> None:
         "token",
         "%00",
         "%F0%9F%98%80.1.%C3%A9",
-        keyring.callback_token("another", made.id, 1),
+        keyring.callback_token(GATEWAY, made.id, 1, int(time.time())),
+        keyring.callback_token("another", made.id, 1, EXPIRES),
     ]
     bodies = [problem(api.callback(made, token=one), 404, "not-found") for one in bad]
     assert all(body == bodies[0] for body in bodies)
@@ -192,13 +194,13 @@ def test_a_token_is_worth_nothing_at_another_gateway(api: Api) -> None:
     made = api.store.sent()
     body = {"number": NUMBER[1:], "state": "delivered"}
     for gateway in ("another", "", "%20", "mobilgroup%00"):
-        token = api.store.keyring.callback_token(GATEWAY, made.id, 1)
+        token = api.store.keyring.callback_token(GATEWAY, made.id, 1, EXPIRES)
         problem(api.post(f"/v1/callbacks/{gateway}/{token}", body, api_key=None), 404, "not-found")
 
 
 def test_a_token_of_a_gateway_that_is_no_longer_there_is_not_found(api: Api) -> None:
     made = api.store.sent()
-    token = api.store.keyring.callback_token("another", made.id, 1)
+    token = api.store.keyring.callback_token("another", made.id, 1, EXPIRES)
     body = {"number": NUMBER[1:], "state": "delivered"}
     problem(api.post(f"/v1/callbacks/another/{token}", body, api_key=None), 404, "not-found")
 

@@ -11,7 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from tests.support.api import API_KEY, PATH, Api
-from tests.support.policies import CODE, GATEWAY, NUMBER, WRONG_CODE
+from tests.support.policies import CODE, EXPIRES, GATEWAY, NUMBER, WRONG_CODE
 
 MEMBERS = {"event", "log_level", "request_id", "method", "route", "status", "outcome", "tenant", "verification"}
 
@@ -85,7 +85,7 @@ def test_probes_are_quiet(api: Api, path: str) -> None:
 
 def test_no_number_key_code_or_token_is_logged(api: Api) -> None:
     made = api.store.sent(binding="session-1")
-    token = api.store.keyring.callback_token(GATEWAY, made.id, 1)
+    token = api.store.keyring.callback_token(GATEWAY, made.id, 1, EXPIRES)
     with capture_logs() as logs:
         api.start({"binding": "session-1", "ip": "192.0.2.1"}, headers={"Idempotency-Key": "order-1"})
         api.start({"number": "8 999 123-45-67"})

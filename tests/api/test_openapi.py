@@ -26,8 +26,8 @@ STATUSES = {
     ("post", "/v1/callbacks/{gateway}/{token}"): {204, 400, 404, 413, 503},
     ("get", "/healthz"): {200},
     ("get", "/readyz"): {200, 503},
-    ("get", "/openapi.json"): {200},
-    ("get", "/docs"): {200},
+    ("get", "/openapi.json"): {200, 503},
+    ("get", "/docs"): {200, 503},
 }
 # API.md's names; method-not-allowed and internal-error are no part of any operation.
 NAMES = {

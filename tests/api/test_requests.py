@@ -16,7 +16,7 @@ from werkzeug.test import TestResponse
 from otpservice.store.connection import connect
 from otpservice.store.verifications import Verifications
 from tests.support.api import API_KEY, PATH, Api, digest, good, problem
-from tests.support.policies import CODE, GATEWAY, NUMBER
+from tests.support.policies import CODE, EXPIRES, GATEWAY, NUMBER
 from tests.support.redis import running_valkey, url_of
 from tests.support.store import Store
 
@@ -130,7 +130,7 @@ def test_json_may_say_more_of_itself(api: Api, media_type: str) -> None:
 @pytest.mark.parametrize("size", [16 * 1024 + 1, 1_000_000])
 def test_a_body_over_16_kib_is_too_large(api: Api, path: str, size: int) -> None:
     if "callbacks" in path:
-        path = path.replace("token", api.store.keyring.callback_token(GATEWAY, ID, 1))
+        path = path.replace("token", api.store.keyring.callback_token(GATEWAY, ID, 1, EXPIRES))
     problem(api.post(path, raw=b" " * size), 413, "body-too-large")
 
 

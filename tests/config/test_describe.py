@@ -29,10 +29,17 @@ def test_every_setting_is_shown_with_its_default() -> None:
     }
     assert shown() == {
         "secret_keys": ["***"],
-        "server": {"host": "127.0.0.1", "port": 8080, "workers": 2, "threads": 32, "delivery": True},
+        "server": {
+            "host": "127.0.0.1",
+            "port": 8080,
+            "workers": 2,
+            "threads": 32,
+            "max_connections": 10000,
+            "delivery": True,
+        },
         "redis": {"url": "redis://127.0.0.1:6379/0", "partitions": 1, "min_replicas_ack": 0},
         **general,
-        "delivery": {"route": ["mobilgroup"], "deadline": 20, "max_backlog": 10000},
+        "delivery": {"route": ["mobilgroup"], "deadline": 20, "max_backlog": 10000, "breaker_rest": 30},
         "gateways": {
             "mobilgroup": {
                 "kind": "mobilgroup",

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otpservice.config import Secret, Settings
+from otpservice.config import MobilgroupSettings, Secret, Settings
 from otpservice.verification.limits import Rule
 from tests.config.examples import (
     API_KEY,
@@ -307,18 +307,23 @@ class TestRoute:
 class TestGateways:
     def test_take_the_defaults(self) -> None:
         gateway = read().gateways["mobilgroup"]
+        assert isinstance(gateway, MobilgroupSettings)
         assert gateway.name == gateway.kind == "mobilgroup"
         assert gateway.url == "https://tg.mobilgroup.ru/api/send/"
         assert gateway.api_key.reveal() == API_KEY
         assert (gateway.auth, gateway.timeout, gateway.max_in_flight) == ("header", 10, 200)
 
     def test_may_send_their_key_in_the_body(self) -> None:
-        assert read(("gateways.mobilgroup.auth", "body")).gateways["mobilgroup"].auth == "body"
+        gateway = read(("gateways.mobilgroup.auth", "body")).gateways["mobilgroup"]
+        assert isinstance(gateway, MobilgroupSettings)
+        assert gateway.auth == "body"
 
     def test_say_what_they_speak(self) -> None:
         (error,) = errors_of(without("gateways.mobilgroup.kind"))
         assert error == "gateways.mobilgroup.kind: is required"
-        assert error_of(("gateways.mobilgroup.kind", "x")) == ("gateways.mobilgroup.kind: must be one of: mobilgroup")
+        assert error_of(("gateways.mobilgroup.kind", "x")) == (
+            "gateways.mobilgroup.kind: must be one of: mobilgroup, telegram_gateway, http"
+        )
 
     def test_need_a_key(self) -> None:
         assert errors_of(without("gateways.mobilgroup.api_key")) == ("gateways.mobilgroup.api_key: is required",)

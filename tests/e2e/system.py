@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import secrets
@@ -49,13 +50,17 @@ number = ["50/1h"]
 number_failures = ["1000/1h"]
 
 [delivery]
+route = {route}
 deadline = {deadline}
+breaker_rest = {breaker_rest}
 
 [gateways.mobilgroup]
 kind = "mobilgroup"
 url = "{sandbox}/api/send/"
 api_key = "sandbox-key"
 timeout = 1.5
+
+{gateways}
 
 [tenants.shop]
 api_keys = ["sha256:{digest}"]
@@ -168,8 +173,17 @@ class System:
         return sum(client.xlen(name) for client in self.store.clients() for name in client.scan_iter("otp:*:outbox"))
 
     def settings(
-        self, *, port: int, delivery: bool = True, deadline: int = 10, secret_keys: tuple[str, ...] = ()
+        self,
+        *,
+        port: int,
+        delivery: bool = True,
+        deadline: int = 10,
+        secret_keys: tuple[str, ...] = (),
+        route: tuple[str, ...] = ("mobilgroup",),
+        gateways: str = "",
+        breaker_rest: int = 30,
     ) -> Path:
+        """A settings file. ``gateways`` are further ones than mobilgroup, as TOML."""
         path = self.folder / f"settings-{secrets.token_hex(4)}.toml"
         keys = secret_keys or (self.secret_key,)
         path.write_text(
@@ -182,6 +196,9 @@ class System:
                 partitions=self.store.partitions,
                 redis_settings=self.redis_settings,
                 deadline=deadline,
+                route=json.dumps(route),
+                breaker_rest=breaker_rest,
+                gateways=gateways,
                 sandbox=self.sandbox.url,
                 digest=sha256(self.api_key.encode()).hexdigest(),
                 other_digest=sha256(self.other_key.encode()).hexdigest(),
@@ -238,7 +255,12 @@ class System:
 
     @property
     def logs(self) -> str:
-        return "".join(path.read_text("utf-8") for path in self._log_files)
+        return "".join(self.logs_by_process)
+
+    @property
+    def logs_by_process(self) -> list[str]:
+        """What each process has logged, in the order in which they were started."""
+        return [path.read_text("utf-8") for path in self._log_files]
 
 
 @dataclass

@@ -31,7 +31,7 @@ class Pair:
     @contextmanager
     def store(self, min_replicas_ack: int) -> Iterator[Verifications]:
         with opening.open_client(self.url) as client:
-            yield Verifications(client, KEYRING, self.partitions, min_replicas_ack)
+            yield Verifications(client, KEYRING, self.partitions, min_replicas_ack=min_replicas_ack)
 
     def sent(self, store: Verifications) -> Verification:
         made = start(store)

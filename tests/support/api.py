@@ -18,7 +18,7 @@ from otpservice.api.openapi import document
 from otpservice.delivery.gateways.mobilgroup import read_report
 from otpservice.verification.lifecycle import Verification
 from otpservice.verification.policy import Policy
-from tests.support.policies import CODE, GATEWAY, NUMBER
+from tests.support.policies import CODE, EXPIRES, GATEWAY, NUMBER
 from tests.support.store import Store
 
 API_KEY = "otp_login_0123456789abcdef0123456789abcdef"
@@ -103,7 +103,7 @@ class Api:
             "date": "2020-02-02 15:18:48",
             **fields,
         }
-        token = token or self.store.keyring.callback_token(GATEWAY, verification.id, send)
+        token = token or self.store.keyring.callback_token(GATEWAY, verification.id, send, EXPIRES)
         return self.post(f"/v1/callbacks/{GATEWAY}/{token}", body, api_key=None)
 
 

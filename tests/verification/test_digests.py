@@ -8,10 +8,11 @@ import pytest
 
 from otpservice.verification.digests import Keyring
 from otpservice.verification.ids import new_id
-from tests.support.policies import CODE, GATEWAY, NUMBER, OTHER_SECRET, SECRET, WRONG_CODE
+from tests.support.policies import CODE, EXPIRES, GATEWAY, NUMBER, OTHER_SECRET, SECRET, WRONG_CODE
 
 ID = new_id(0)
 OLD, NEW = Keyring([SECRET]), Keyring([OTHER_SECRET])
+NOW = EXPIRES - 1.0
 ROTATED = Keyring([OTHER_SECRET, SECRET])
 
 
@@ -67,7 +68,7 @@ def test_the_same_text_has_another_digest_in_each_use_and_under_each_key() -> No
             keyring.number_digest("a:1:b"),
             keyring.ip_digest("a:1:b"),
             keyring.idempotency_digest("a", "1:b"),
-            keyring.callback_token("a", "1", 1).rpartition(".")[2],
+            keyring.callback_token("a", "1", 1, EXPIRES).rpartition(".")[2],
         )
     ]
     assert len(set(digests)) == len(digests)
@@ -80,30 +81,39 @@ def test_an_idempotency_key_counts_together_with_its_number() -> None:
 
 
 def test_a_callback_token_names_its_verification_and_send() -> None:
-    assert OLD.read_callback_token(GATEWAY, OLD.callback_token(GATEWAY, ID, 2)) == (ID, 2)
+    assert OLD.read_callback_token(GATEWAY, OLD.callback_token(GATEWAY, ID, 2, EXPIRES), NOW) == (ID, 2)
 
 
 def test_a_callback_token_of_an_old_key_is_still_good() -> None:
-    assert ROTATED.read_callback_token(GATEWAY, OLD.callback_token(GATEWAY, ID, 1)) == (ID, 1)
+    assert ROTATED.read_callback_token(GATEWAY, OLD.callback_token(GATEWAY, ID, 1, EXPIRES), NOW) == (ID, 1)
 
 
 def test_a_callback_token_of_a_dropped_key_is_not() -> None:
-    assert NEW.read_callback_token(GATEWAY, OLD.callback_token(GATEWAY, ID, 1)) is None
+    assert NEW.read_callback_token(GATEWAY, OLD.callback_token(GATEWAY, ID, 1, EXPIRES), NOW) is None
 
 
 def test_a_callback_token_is_good_for_one_gateway() -> None:
-    assert OLD.read_callback_token("another", OLD.callback_token(GATEWAY, ID, 1)) is None
+    assert OLD.read_callback_token("another", OLD.callback_token(GATEWAY, ID, 1, EXPIRES), NOW) is None
+
+
+def test_a_callback_token_expires() -> None:
+    token = OLD.callback_token(GATEWAY, ID, 1, EXPIRES)
+    assert OLD.read_callback_token(GATEWAY, token, EXPIRES - 0.001) == (ID, 1)
+    assert OLD.read_callback_token(GATEWAY, token, EXPIRES) is None
 
 
 def test_a_changed_callback_token_is_bad() -> None:
-    token = OLD.callback_token(GATEWAY, ID, 1)
-    id_, send, signature = token.split(".")
+    token = OLD.callback_token(GATEWAY, ID, 1, EXPIRES)
+    id_, send, expires, signature = token.split(".")
     for changed in (
-        f"{new_id(0)}.{send}.{signature}",
-        f"{id_}.2.{signature}",
-        f"{id_}.01.{signature}",
-        f"{id_}.\u0661.{signature}",
-        f"{id_}..{signature}",
+        f"{new_id(0)}.{send}.{expires}.{signature}",
+        f"{id_}.2.{expires}.{signature}",
+        f"{id_}.01.{expires}.{signature}",
+        f"{id_}.\u0661.{expires}.{signature}",
+        f"{id_}..{expires}.{signature}",
+        f"{id_}.{send}.{EXPIRES + 1}.{signature}",
+        f"{id_}.{send}.{expires}",
+        f"{id_}.{send}.{signature}",
         f"{id_}.{send}.",
         f"{id_}.{send}",
         id_,
@@ -112,12 +122,12 @@ def test_a_changed_callback_token_is_bad() -> None:
         token + ".",
         token.swapcase(),
     ):
-        assert OLD.read_callback_token(GATEWAY, changed) is None, changed
+        assert OLD.read_callback_token(GATEWAY, changed, NOW) is None, changed
 
 
 @pytest.mark.parametrize("token", ["", ".", "..", "...", "é.1.é", "\x00", "\u0661" * 30, "a" * 10_000, f"{ID}.1.ключ"])
 def test_garbage_is_no_callback_token(token: str) -> None:
-    assert OLD.read_callback_token(GATEWAY, token) is None
+    assert OLD.read_callback_token(GATEWAY, token, NOW) is None
 
 
 def test_nothing_of_a_keyring_shows_a_secret() -> None:

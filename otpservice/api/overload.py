@@ -1,0 +1,217 @@
+"""Overload: how many requests are at work at once, how many wait and for how long, and what the others are told.
+
+Every request passes here first. So many are at work (``handlers``), four times as many wait for that for up to
+``PATIENCE_SECONDS``, and whatever comes beyond is answered 503 at once, by threads that are kept for it. So nothing
+waits in a queue that nobody looks at, however slow Redis is.
+
+The server has no way to end a read of a body that does not come: a thread that reads one is held until the caller
+sends it or goes. A read is therefore done outside of the handlers' slots, and bounded in number, for each caller
+too. Only callers with a valid API key or callback token get as far as a read.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from typing import Any
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+import orjson
+import structlog
+
+from otpservice.api.headers import HEADERS, request_id
+from otpservice.api.problems import MEDIA_TYPE, problem_document
+from otpservice.verification.errors import OverloadedError
+
+PATIENCE_SECONDS = 0.5
+RETRY_AFTER_SECONDS = 1
+PROBES = 2  # of readiness, at once; they hold no handler
+
+_WAITING_PER_HANDLER = 4
+_READERS_OF_ONE_CALLER = 4  # a quarter of all
+_SPARE_THREADS = 2 + PROBES  # for refusals and health checks, when all others are taken
+_SAY_SECONDS = 1.0
+
+_LIVENESS, _READINESS, _CALLBACKS = "/healthz", "/readyz", "/v1/callbacks/"
+_REFUSAL = orjson.dumps(problem_document("overloaded", "More requests than can be taken; try again."))
+_REFUSAL_HEADERS = (
+    ("Content-Type", MEDIA_TYPE),
+    ("Content-Length", str(len(_REFUSAL))),
+    ("Retry-After", str(RETRY_AFTER_SECONDS)),
+    *HEADERS.items(),
+)
+
+log = structlog.get_logger(__name__)
+
+
+def threads_for(handlers: int) -> int:
+    """How many threads the server needs for that many handlers: those that wait or read, and the spare ones, too."""
+    return _inside(handlers) + _SPARE_THREADS
+
+
+def _inside(handlers: int) -> int:
+    """How many requests are at work, wait, or read a body at once: one reader for each handler."""
+    return handlers + _WAITING_PER_HANDLER * handlers + handlers
+
+
+class Gate:
+    """WSGI middleware: lets ``handlers`` requests be at work at once. ``clock`` gives monotonic seconds."""
+
+    def __init__(self, application: WSGIApplication, handlers: int, clock: Callable[[], float]) -> None:
+        self._application = application
+        self._door = threading.BoundedSemaphore(_inside(handlers))
+        self._probes = threading.BoundedSemaphore(PROBES)
+        self._handlers = _Slots(handlers)
+        self._readers = _Readers(handlers)
+        self._refusals = _Refusals(clock)
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        path = environ.get("PATH_INFO")
+        if path == _LIVENESS:
+            return self._answer(environ, start_response)
+        door = self._probes if path == _READINESS else self._door
+        if not door.acquire(blocking=False):
+            return self._refuse(environ, start_response)
+        try:
+            if path == _READINESS:
+                return self._answer(environ, start_response)
+            with _Turn(self._handlers) as turn:
+                environ["wsgi.input"] = _Input(environ, turn, self._readers)
+                return self._answer(environ, start_response)
+        except OverloadedError:
+            return self._refuse(environ, start_response)
+        finally:
+            door.release()
+
+    def _answer(self, environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
+        """The whole answer: when it is there its slot is free, and the server sends it as one piece."""
+        parts = self._application(environ, start_response)
+        try:
+            return [b"".join(parts)]
+        finally:
+            if (close := getattr(parts, "close", None)) is not None:
+                close()
+
+    def _refuse(self, environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
+        self._refusals.count()
+        name = request_id(environ.get("HTTP_X_REQUEST_ID", ""))
+        start_response("503 Service Unavailable", [*_REFUSAL_HEADERS, ("X-Request-ID", name)])
+        return [_REFUSAL]
+
+
+class _Slots:
+    """So many at once. Taking one waits for up to ``PATIENCE_SECONDS``, then raises OverloadedError."""
+
+    def __init__(self, count: int) -> None:
+        self._free = threading.BoundedSemaphore(count)
+
+    def take(self) -> None:
+        if not self._free.acquire(blocking=False) and not self._free.acquire(timeout=PATIENCE_SECONDS):
+            raise OverloadedError("no slot came free", RETRY_AFTER_SECONDS * 1000)
+
+    def give_back(self) -> None:
+        self._free.release()
+
+    def __enter__(self) -> None:
+        self.take()
+
+    def __exit__(self, *_: object) -> None:
+        self.give_back()
+
+
+class _Turn:
+    """A request's handler slot, which it lets go of while it reads."""
+
+    def __init__(self, slots: _Slots) -> None:
+        self._slots = slots
+        self._is_held = False
+
+    def __enter__(self) -> _Turn:
+        self._slots.take()
+        self._is_held = True
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._is_held:
+            self._slots.give_back()
+
+    @contextmanager
+    def let_go(self) -> Iterator[None]:
+        """Raises OverloadedError where the slot does not come back in time."""
+        self._slots.give_back()
+        self._is_held = False
+        yield
+        self._slots.take()
+        self._is_held = True
+
+
+class _Readers:
+    """Who may read a body: a share of all for each caller."""
+
+    def __init__(self, count: int) -> None:
+        share = max(1, count // _READERS_OF_ONE_CALLER)
+        self._all = _Slots(count)
+        # One for each valid key and one for callbacks: others are refused before they are read.
+        self._of: defaultdict[str, _Slots] = defaultdict(lambda: _Slots(share))
+
+    @contextmanager
+    def reading(self, caller: str) -> Iterator[None]:
+        """Raises OverloadedError where there is no place for another reader."""
+        with self._of[caller], self._all:
+            yield
+
+
+class _Input:
+    """``wsgi.input``, read outside of the handlers' slots."""
+
+    def __init__(self, environ: WSGIEnvironment, turn: _Turn, readers: _Readers) -> None:
+        self._environ = environ
+        self._body: Any = environ["wsgi.input"]
+        self._turn = turn
+        self._readers = readers
+        self._left = _announced_length(environ)
+
+    def read(self, size: int) -> bytes:
+        """Up to ``size`` bytes; none at the end. Raises OverloadedError."""
+        if self._left == 0:
+            return b""
+        with self._turn.let_go(), self._readers.reading(self._caller()):
+            data: bytes = self._body.read(size)
+        if self._left is not None:
+            self._left = max(0, self._left - len(data))
+        return data
+
+    def _caller(self) -> str:
+        if self._environ["PATH_INFO"].startswith(_CALLBACKS):
+            return _CALLBACKS
+        return sha256(self._environ.get("HTTP_AUTHORIZATION", "").encode()).hexdigest()
+
+
+def _announced_length(environ: WSGIEnvironment) -> int | None:
+    """How long the body is; None where that shows only at its end."""
+    if "HTTP_TRANSFER_ENCODING" in environ:
+        return None
+    length = environ.get("CONTENT_LENGTH", "")
+    return int(length) if length.isascii() and length.isdigit() else 0
+
+
+class _Refusals:
+    """Says that requests are refused, at most once a second and with their number: an overload is no time to log."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._unsaid = 0
+        self._said_at = float("-inf")
+
+    def count(self) -> None:
+        with self._lock:
+            self._unsaid += 1
+            now = self._clock()
+            if now - self._said_at < _SAY_SECONDS:
+                return
+            number, self._unsaid, self._said_at = self._unsaid, 0, now
+        log.warning("overloaded", refused=number)
