@@ -16,10 +16,10 @@ from redis.exceptions import AskError, ClusterDownError, MovedError, TryAgainErr
 from otpservice.store.address import Address, Node
 from otpservice.store.connection import connect_node_async, node_options
 from otpservice.store.slots import (
-    FIRST_MAP_SECONDS,
     REDIRECT_SECONDS,
     REFRESH_SECONDS,
     TRY_AGAIN_SECONDS,
+    WORKER_FIRST_MAP_SECONDS,
     Command,
     SlotMap,
     by_owner,
@@ -102,7 +102,7 @@ class AsyncCluster:
         """See that there is a map. Raises ClusterDownError where no node tells one."""
         if not self._slots.is_known:
             with suppress(TimeoutError):
-                async with asyncio.timeout(FIRST_MAP_SECONDS):
+                async with asyncio.timeout(WORKER_FIRST_MAP_SECONDS):
                     await self._refresh().wait()
             if not self._slots.is_known:
                 raise ClusterDownError("CLUSTERDOWN no node of the cluster answers")

@@ -30,6 +30,7 @@ from otpservice.verification.digests import Keyring
 from otpservice.verification.ids import MAX_PARTITIONS
 
 _SWEEP_SECONDS = 1.0
+_CANCEL_SECONDS = 0.1
 _SPARE_NODE_SECONDS = 0.5  # how long a node that has failed is not read from
 
 log = structlog.get_logger(__name__)
@@ -135,10 +136,12 @@ class ClusterOutbox(Outbox):
 
     async def aclose(self) -> None:
         """Close the connections. What is being read at this instant is left to another worker."""
-        tasks = [*self._reading, *([self._listener] if self._listener is not None else [])]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        tasks = {*self._reading, *([self._listener] if self._listener is not None else [])}
+        while tasks:
+            for task in tasks:
+                task.cancel()
+            # A cancellation that meets a time-out inside redis-py may be taken for it, and is told again.
+            _, tasks = await asyncio.wait(tasks, timeout=_CANCEL_SECONDS)
         await self._cluster.aclose()
         await self._sends.aclose()
 

@@ -32,7 +32,7 @@ from otpservice.verification.errors import StoreUnavailableError
 CONNECT_TIMEOUT_SECONDS = 0.4
 COMMAND_TIMEOUT_SECONDS = 0.6  # with two commands and a connect still within the two seconds that are promised
 # Sentinels are asked one after the other, before a connection to the master: three that hang cost this three times.
-SENTINEL_TIMEOUT_SECONDS = 0.15
+SENTINEL_TIMEOUT_SECONDS = 0.25
 _ASYNC_CONNECTIONS = 64  # a command holds one for a millisecond; a send at its gateway holds none
 _MAX_CONNECTIONS = 100
 _RETRY_AFTER_MS = 1000

@@ -19,8 +19,9 @@ from otpservice.store.address import Node
 # How long after the first try a command may still be sent to another node: with the time-outs of a connection it
 # keeps "503 within two seconds".
 REDIRECT_SECONDS = 0.3
-# How long a caller waits for the very first map.
-FIRST_MAP_SECONDS = 0.3
+# How long a caller waits for the very first map; a worker has more time.
+FIRST_MAP_SECONDS = 0.5
+WORKER_FIRST_MAP_SECONDS = 2.0
 REFRESH_SECONDS = 0.2
 TRY_AGAIN_SECONDS = 0.02
 

@@ -246,9 +246,11 @@ class System:
 
     @contextmanager
     def worker(self, **settings: Any) -> Iterator[subprocess.Popen[bytes]]:
-        """``otpservice worker``."""
+        """``otpservice worker``, started: before that it does not know what SIGTERM asks of it."""
         path = self.settings(port=free_port(), **settings)
         with self.process("-m", "otpservice", "worker", "--config", str(path)) as process:
+            log = self._log_files[-1]
+            wait_until(lambda: "worker-started" in log.read_text("utf-8"), "otpservice worker to start")
             yield process
 
     @property

@@ -15,6 +15,7 @@ from redis.crc import key_slot
 
 from otpservice.store import keys, scripts
 from otpservice.store.verifications import Start, Verifications
+from otpservice.verification.abuse import PrefixLimit
 from otpservice.verification.errors import IncorrectCodeError, RateLimitedError, StoreUnavailableError
 from otpservice.verification.lifecycle import Fallback, Status, Verification
 from otpservice.verification.limits import Rule
@@ -30,6 +31,7 @@ from tests.support.cluster_store import (
     numbers,
     open_cluster,
     partition,
+    partition_of_number,
     sent,
     standing_still,
     start,
@@ -231,3 +233,21 @@ def test_limits_of_an_address_live_on_a_node_of_their_own(servers: ClusterServer
         store.start(request, policy)
     with pytest.raises(RateLimitedError):
         store.start(requests[2], policy)
+
+
+def test_what_a_tenant_spends_counts_over_all_nodes(servers: ClusterServers, store: Verifications) -> None:
+    """And limits of the tenant and of a prefix, each on a node of its own, are asked besides."""
+    rules = (Rule(100, 3600),)
+    policy = replace(
+        POLICY,
+        daily_budget=PARTITIONS * 1_000_000,
+        estimated_price=1_000_000,
+        tenant_rules=rules,
+        prefix=PrefixLimit(7, rules),
+    )
+    for place in range(PARTITIONS):
+        number = next(each for each in numbers if partition_of_number(each) == place)
+        store.start(Start(number, Fallback.SMS, 6, idempotency_key="once", ip="192.0.2.1"), policy)
+    with pytest.raises(RateLimitedError) as refusal:
+        store.start(Start(next(numbers), Fallback.SMS, 6), policy)
+    assert refusal.value.limit == "budget"

@@ -221,3 +221,30 @@ def test_without_any_node_the_outbox_is_unavailable(servers: ClusterServers) -> 
         await outbox.aclose()
 
     asyncio.run(main())
+
+
+def test_it_closes_also_where_a_cancellation_is_swallowed(
+    servers: ClusterServers, store: Verifications, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it is where it meets a time-out inside the client."""
+    swallowed: list[str] = []
+
+    async def hear(*_: object) -> None:
+        while True:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                if swallowed:
+                    raise
+                swallowed.append("once")
+
+    monkeypatch.setattr(ClusterOutbox, "_hear", hear)
+
+    async def scenario(open_outbox: Callable[[], Awaitable[Outbox]]) -> None:
+        outbox = await open_outbox()
+        await outbox.read(1, 200)
+        async with asyncio.timeout(5):
+            await outbox.aclose()
+
+    run(servers, scenario)
+    assert swallowed

@@ -115,13 +115,17 @@ def test_sentinels_and_master_may_all_be_behind_tls(tmp_path: Path) -> None:
         url = f"rediss+sentinel://127.0.0.1:{sentinel_port}/{MASTER}/0"
         tls = Tls(str(certificates.ca), *map(str, certificates.client))
         with opened(url, tls) as store:
+            until(lambda: works(store), "the proxies to keep up")
             made = start(store)
 
         async def read() -> list[str]:
             outbox = opening.open_outbox(url, tls, KEYRING, 1, "worker")
             try:
-                await outbox.prepare()
-                return [entry.id for entry in await outbox.read(10, 1000)]
+                async with asyncio.timeout(30):
+                    while True:
+                        with suppress(StoreUnavailableError):
+                            await outbox.prepare()
+                            return [entry.id for entry in await outbox.read(10, 1000)]
             finally:
                 await outbox.aclose()
 

@@ -50,8 +50,12 @@ def open_cluster(servers: ClusterServers) -> Cluster:
 
 def start(store: Verifications, *, on: Callable[[int], bool] = lambda _: True) -> Verification:
     """A started verification, in a partition that suits ``on``."""
-    number = next(each for each in numbers if on(keys.partition_for(KEYRING.number_digest(each), PARTITIONS)))
+    number = next(each for each in numbers if on(partition_of_number(each)))
     return store.start(Start(number, Fallback.SMS, 6), POLICY).verification
+
+
+def partition_of_number(number: str) -> int:
+    return keys.partition_for(KEYRING.number_digest(number), PARTITIONS)
 
 
 def key_of(made: Verification) -> str:
