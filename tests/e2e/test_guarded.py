@@ -144,7 +144,7 @@ def test_the_service_has_no_right_that_it_does_not_need(tmp_path: Path) -> None:
                 ("ACL", "LIST"),
                 ("REPLICAOF", "NO", "ONE"),
                 ("SHUTDOWN",),
-                ("DEL", "otp:mine"),
+                ("RENAME", "otp:mine", "otp:other"),
             ):
                 with pytest.raises(redis.ResponseError, match=r"(?i)permission|can't access|ACL failure"):
                     user.execute_command(*command)
