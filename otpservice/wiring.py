@@ -6,24 +6,26 @@ import os
 import secrets
 import socket
 import time
-from functools import partial
 
 from otpservice.api.app import Parts
 from otpservice.api.overload import PROBES
-from otpservice.config import GatewaySettings, Settings, TenantSettings
-from otpservice.delivery.gateways import mobilgroup
-from otpservice.delivery.gateways.base import Gateway
+from otpservice.config import Settings, TenantSettings
+from otpservice.delivery.confirming import Confirming
+from otpservice.delivery.fleet import Fleet
+from otpservice.delivery.gateways.base import ConfirmingGateway
 from otpservice.delivery.route import Route
-from otpservice.delivery.worker import Worker
-from otpservice.store.connection import connect, connect_async
-from otpservice.store.outbox import Outbox
+from otpservice.delivery.worker import CallbackUrl, Worker
+from otpservice.gateway_wiring import confirming_gateways, gateway, report_readers
+from otpservice.store import opening
+from otpservice.store.gateways import GatewayStates
+from otpservice.store.tls import Tls
+from otpservice.store.verdicts import Verdicts
 from otpservice.store.verifications import Verifications
 from otpservice.verification.abuse import micro_units
 from otpservice.verification.digests import Keyring
 from otpservice.verification.lifecycle import Fallback
 from otpservice.verification.policy import LONGEST_LIFE_MS, Policy
 
-_READ_BLOCK_SECONDS = 2.0
 _CLOCK_SKEW_SECONDS = 60  # between a worker and the API, whose clocks make and check callback tokens
 
 
@@ -33,9 +35,15 @@ def api_parts(settings: Settings) -> Parts:
     max_waiters = max(1, settings.server.threads // 4)
     # A thread holds a connection while Redis works for it; one that waits for a delivery listens on another besides.
     connections = settings.server.threads + PROBES + max_waiters
-    client = connect(settings.redis.url.reveal(), max_connections=connections)
+    client = opening.open_client(settings.redis.url.reveal(), _tls(settings), max_connections=connections)
     return Parts(
-        verifications=Verifications(client, keyring, settings.redis.partitions),
+        verifications=Verifications(
+            client,
+            keyring,
+            settings.redis.partitions,
+            confirming_gateways=confirming_gateways(settings),
+            min_replicas_ack=settings.redis.min_replicas_ack,
+        ),
         keyring=keyring,
         tenants={
             digest: policy
@@ -43,7 +51,7 @@ def api_parts(settings: Settings) -> Parts:
             for policy in [_policy(tenant, settings)]
             for digest in tenant.api_keys
         },
-        report_readers=dict.fromkeys(settings.gateways, mobilgroup.read_report),
+        report_readers=report_readers(settings),
         test_code_lengths={number: len(code.reveal()) for number, code in settings.test_numbers.items()},
         max_waiters=max_waiters,
     )
@@ -52,22 +60,29 @@ def api_parts(settings: Settings) -> Parts:
 def delivery_worker(settings: Settings) -> Worker:
     """A delivery worker. To be called inside a running event loop."""
     keyring = _keyring(settings)
-    url = settings.redis.url.reveal()
     consumer = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
-    outbox = Outbox(
-        connect_async(url),
-        connect_async(url, blocking_seconds=_READ_BLOCK_SECONDS),
-        keyring,
-        settings.redis.partitions,
-        consumer,
-    )
+    url, partitions = settings.redis.url.reveal(), settings.redis.partitions
+    outbox = opening.open_outbox(url, _tls(settings), keyring, partitions, consumer)
+    gateways = {name: gateway(settings.gateways[name]) for name in settings.delivery.route}
+    rest_seconds = float(settings.delivery.breaker_rest)
+    route = Route(list(gateways.values()), time.monotonic, rest_seconds)
+    companions = []
+    if len(gateways) > 1:
+        companions.append(Fleet(route, GatewayStates(outbox.nodes, consumer), rest_seconds, time.monotonic).run)
+    if confirming := {name: each for name, each in gateways.items() if isinstance(each, ConfirmingGateway)}:
+        companions.append(Confirming(Verdicts(outbox.nodes, keyring, partitions), confirming).run)
     return Worker(
         outbox,
-        Route([_gateway(settings.gateways[name]) for name in settings.delivery.route], time.monotonic),
-        partial(_callback_url, keyring, settings.public_url, _callback_seconds(settings)),
+        route,
+        _callback_url(keyring, settings),
         {number: code.reveal() for number, code in settings.test_numbers.items()},
         time.monotonic,
+        companions,
     )
+
+
+def _tls(settings: Settings) -> Tls:
+    return Tls(settings.redis.tls_ca, settings.redis.tls_cert, settings.redis.tls_key)
 
 
 def _keyring(settings: Settings) -> Keyring:
@@ -100,27 +115,16 @@ def _policy(tenant: TenantSettings, settings: Settings) -> Policy:
     )
 
 
-def _gateway(settings: GatewaySettings) -> Gateway:
-    return mobilgroup.Mobilgroup(
-        name=settings.name,
-        url=settings.url,
-        api_key=settings.api_key.reveal(),
-        auth=settings.auth,
-        timeout=settings.timeout,
-        max_in_flight=settings.max_in_flight,
-    )
-
-
-def _callback_seconds(settings: Settings) -> int:
-    """How long a callback is good for: until the verification is surely forgotten, when a report changes nothing."""
+def _callback_url(keyring: Keyring, settings: Settings) -> CallbackUrl:
+    """Where gateways report: at an address that is good until the verification is surely forgotten."""
     retention = max(tenant.verification.retention for tenant in settings.tenants.values())
-    return LONGEST_LIFE_MS // 1000 + retention + _CLOCK_SKEW_SECONDS
+    seconds = LONGEST_LIFE_MS // 1000 + retention + _CLOCK_SKEW_SECONDS
+    reporting = report_readers(settings).keys()
 
+    def callback_url(gateway: str, id: str, send: int) -> str | None:
+        if settings.public_url is None or gateway not in reporting:
+            return None
+        token = keyring.callback_token(gateway, id, send, int(time.time()) + seconds)
+        return f"{settings.public_url}/v1/callbacks/{gateway}/{token}"
 
-def _callback_url(
-    keyring: Keyring, public_url: str | None, seconds: int, gateway: str, id: str, send: int
-) -> str | None:
-    if public_url is None:
-        return None
-    token = keyring.callback_token(gateway, id, send, int(time.time()) + seconds)
-    return f"{public_url}/v1/callbacks/{gateway}/{token}"
+    return callback_url

@@ -330,7 +330,7 @@ def test_the_settings_name_the_services_by_their_addresses() -> None:
     sandbox_port = next(option.default for option in main.commands["sandbox"].params if option.name == "port")
     addresses = {
         loaded.redis.url.reveal(): ("valkey", 6379),
-        gateway.url: ("sandbox", sandbox_port),
+        str(gateway.url): ("sandbox", sandbox_port),
         str(loaded.public_url): ("api", loaded.server.port),
     }
     for url, (host, port) in addresses.items():

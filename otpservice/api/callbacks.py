@@ -1,4 +1,7 @@
-"""What gateways report of their own accord. Nothing in a callback is believed but for its signed token."""
+"""What gateways report of their own accord.
+
+Nothing in a callback is believed but for the signed token in its address and, where the gateway signs too, that.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,13 @@ import time
 from collections.abc import Mapping
 
 import structlog
-from flask import Blueprint, Response, g
+from flask import Blueprint, Response, g, request
 
 from otpservice.api.problems import ProblemError
 from otpservice.api.schemas import body_bytes
 from otpservice.store.verifications import Verifications
 from otpservice.verification.digests import Keyring
-from otpservice.verification.reports import ReportReader, UnreadableReportError
+from otpservice.verification.reports import ReportReader, UnreadableReportError, UntrustedReportError
 
 log = structlog.get_logger(__name__)
 
@@ -28,11 +31,16 @@ def create_blueprint(
         reader = report_readers.get(gateway)
         named = keyring.read_callback_token(gateway, token, time.time())
         if reader is None or named is None:
-            raise ProblemError("not-found", "There is no such callback.")
+            raise _not_found()
         id_, send = named
         g.verification = id_
         try:
-            reported = reader(body_bytes())
+            headers = {name.lower(): value for name, value in request.headers}
+            reported = reader(body_bytes(), headers, time.time())
+        except UntrustedReportError as error:
+            # Somebody has the address and not the key, or the clocks differ.
+            log.warning("callback-untrusted", gateway=gateway, verification=id_, problem=str(error))
+            raise _not_found() from None
         except UnreadableReportError as error:
             raise ProblemError("malformed-body", str(error)) from None
         g.outcome = verifications.report(id_, send, gateway, reported.number, reported.outcome)
@@ -43,3 +51,7 @@ def create_blueprint(
         return Response(status=204)
 
     return blueprint
+
+
+def _not_found() -> ProblemError:
+    return ProblemError("not-found", "There is no such callback.")

@@ -151,11 +151,16 @@ def _other_paths(spec: APISpec) -> None:
         operations={
             "post": {
                 "operationId": "callback",
-                "summary": "A gateway's report; the token is signed",
+                "summary": "A gateway's report, as that gateway writes it; the token is signed",
                 "tags": ["callbacks"],
                 "security": [],
                 "parameters": token,
-                "requestBody": {"content": {"application/json": {"schema": {"type": "object"}}}},
+                "requestBody": {
+                    "content": {
+                        "application/json": {"schema": {"type": "object"}},
+                        "application/x-www-form-urlencoded": {"schema": {"type": "object"}},
+                    }
+                },
                 "responses": {
                     "204": {"description": "Taken", "headers": _REQUEST_ID},
                     **_problem_responses(

@@ -18,6 +18,7 @@ from otpservice.verification.errors import (
     IncorrectCodeError,
     NoSendsLeftError,
     NotFoundError,
+    NotReplicatedError,
     OverloadedError,
     RateLimitedError,
     RetryLaterError,
@@ -129,8 +130,14 @@ def problem_of(error: VerificationError) -> ProblemError:  # noqa: PLR0911 - a t
             return ProblemError("overloaded", "Too much is waiting already.", headers=_retry_after(error))
         case StoreUnavailableError():
             log.error("store-unavailable", error=str(error))
-            return ProblemError("store-unavailable", "Nothing was decided; try again.", headers=_retry_after(error))
+            return ProblemError("store-unavailable", _undecided(error), headers=_retry_after(error))
     raise AssertionError(f"no problem for {type(error).__name__}")
+
+
+def _undecided(error: StoreUnavailableError) -> str:
+    if isinstance(error, NotReplicatedError):
+        return "Nothing was verified, but the code or an attempt may be used up."
+    return "Nothing was decided; try again."
 
 
 _LIMITED = {

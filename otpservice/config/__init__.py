@@ -8,6 +8,7 @@ from otpservice.config.loading import load, parse
 from otpservice.config.settings import (
     DeliverySettings,
     GatewaySettings,
+    HttpGatewaySettings,
     LimitSettings,
     MobilgroupSettings,
     RedisSettings,
@@ -15,6 +16,7 @@ from otpservice.config.settings import (
     ServerSettings,
     Settings,
     SettingsError,
+    TelegramGatewaySettings,
     TenantSettings,
     VerificationSettings,
 )
@@ -22,6 +24,7 @@ from otpservice.config.settings import (
 __all__ = [
     "DeliverySettings",
     "GatewaySettings",
+    "HttpGatewaySettings",
     "LimitSettings",
     "MobilgroupSettings",
     "RedisSettings",
@@ -29,6 +32,7 @@ __all__ = [
     "ServerSettings",
     "Settings",
     "SettingsError",
+    "TelegramGatewaySettings",
     "TenantSettings",
     "VerificationSettings",
     "describe",

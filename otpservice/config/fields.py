@@ -15,6 +15,7 @@ import phonenumbers
 from marshmallow import ValidationError, fields, validate
 
 from otpservice.config.settings import Secret
+from otpservice.store.address import CLUSTER_SCHEMES, SENTINEL_SCHEMES, parse_address, scheme_of
 from otpservice.verification.limits import Rule
 
 NEW_KEY_HINT: Final = 'make one with: python -c "import secrets; print(secrets.token_urlsafe(32))"'
@@ -186,18 +187,26 @@ class HttpUrl(_FromText[str]):
         return text
 
 
+class AbsolutePath(_FromText[str]):
+    """The path of a file, from the root: it means the same wherever the service is started."""
+
+    def read(self, text: str) -> str:
+        if not text.startswith("/") or not text.isprintable():
+            raise ValidationError("must be a path from the root, like /etc/otpservice/ca.pem")
+        return text
+
+
 class RedisUrl(_FromText[Secret]):
-    """Where Redis or Valkey is, as redis-py reads it."""
+    """Where Redis or Valkey is: one server as redis-py reads it, a Sentinel's master or a cluster."""
 
     schemes = ("redis", "rediss", "unix")
-    later = ("redis+sentinel", "redis+cluster")
 
     def read(self, text: str) -> Secret:
-        scheme = text.partition("://")[0]
-        if scheme in self.later:
-            raise ValidationError(f"{scheme}:// is not supported yet; use redis://, rediss:// or unix://")
+        scheme = scheme_of(text)
+        if scheme in SENTINEL_SCHEMES + CLUSTER_SCHEMES:
+            return self._read_several(text)
         if not text.startswith(tuple(f"{known}://" for known in self.schemes)):
-            raise ValidationError("must begin with redis://, rediss:// or unix://")
+            raise ValidationError("must begin with redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://")
         parts = _split_url(text)
         # A password with one of these in clear is cut there, and its rest taken for a host or a path.
         if "#" in text or "@" in parts.path + parts.query:
@@ -205,6 +214,16 @@ class RedisUrl(_FromText[Secret]):
         (self._check_socket if scheme == "unix" else self._check_server)(parts)
         if not all(number.isdecimal() for number in parse_qs(parts.query).get("db", [])):
             raise ValidationError("the database after ?db= must be a number")
+        return Secret(text)
+
+    @staticmethod
+    def _read_several(text: str) -> Secret:
+        if not text.isprintable() or " " in text:
+            raise ValidationError("must not hold spaces or line ends")
+        try:
+            parse_address(text)
+        except ValueError as error:
+            raise ValidationError(str(error)) from None
         return Secret(text)
 
     @staticmethod

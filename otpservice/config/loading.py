@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import ssl
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,9 @@ def load(path: str | Path, environ: Mapping[str, str]) -> Settings:
     Raises SettingsError where the file cannot be read, is no TOML in UTF-8, or holds what it should not.
     """
     path = Path(path)
-    return parse(_read_toml(path), environ, path.parent)
+    settings = parse(_read_toml(path), environ, path.parent)
+    _check_files(settings)
+    return settings
 
 
 def parse(document: Mapping[str, Any], environ: Mapping[str, str], base: Path) -> Settings:
@@ -62,6 +65,40 @@ def parse(document: Mapping[str, Any], environ: Mapping[str, str], base: Path) -
         # Raised out here, without a cause or context: those would carry the values to whoever logs them.
         raise SettingsError(tuple(lines))
     return _settings(read)
+
+
+def _check_files(settings: Settings) -> None:
+    """See that the files that the service opens as it runs can be used: it should not find out at the first login."""
+    errors = [
+        f"redis.{name}: the file {path} cannot be read: {reason}"
+        for name in ("tls_ca", "tls_cert", "tls_key")
+        if (path := getattr(settings.redis, name)) and (reason := _unreadable(path))
+    ]
+    errors = errors or list(_check_certificates(settings.redis))
+    if errors:
+        raise SettingsError(tuple(errors))
+
+
+def _unreadable(path: str) -> str | None:
+    try:
+        with Path(path).open("rb"):
+            return None
+    except (OSError, ValueError) as error:
+        return _reason(error)
+
+
+def _check_certificates(redis: RedisSettings) -> Iterator[str]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        if redis.tls_ca is not None:
+            context.load_verify_locations(redis.tls_ca)
+    except ssl.SSLError:
+        yield f"redis.tls_ca: the file {redis.tls_ca} holds no certificate in PEM"
+    try:
+        if redis.tls_cert is not None:
+            context.load_cert_chain(redis.tls_cert, redis.tls_key, password="")  # none: or it asks on the terminal
+    except ssl.SSLError:
+        yield f"redis.tls_cert: {redis.tls_cert} and redis.tls_key are no certificate and its key, in PEM and in clear"
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

@@ -5,18 +5,18 @@ They give the keys that are there and no others; the defaults are those of the d
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any, Final, NamedTuple
 
 import phonenumbers
-from marshmallow import EXCLUDE, RAISE, Schema, ValidationError, post_load, validate, validates_schema
+from marshmallow import EXCLUDE, ValidationError, post_load, validate, validates_schema
 
 from otpservice.config.fields import (
     DIGEST,
     NEW_KEY_HINT,
+    AbsolutePath,
     Choice,
     Flag,
     GatewayKey,
@@ -34,15 +34,27 @@ from otpservice.config.fields import (
     Text,
     Whole,
 )
+from otpservice.config.http_gateway import HttpGatewaySchema
 from otpservice.config.paths import bare_or_quoted, dotted, quoted
 from otpservice.config.quantities import Amount, Share, Span
-from otpservice.config.settings import DeliverySettings, GatewaySettings, MobilgroupSettings
+from otpservice.config.section import Section
+from otpservice.config.settings import (
+    DEFAULT_TIMEOUT_SECONDS,
+    DeliverySettings,
+    GatewaySettings,
+    HttpGatewaySettings,
+    MobilgroupSettings,
+    RedisSettings,
+    TelegramGatewaySettings,
+)
+from otpservice.store.address import CLUSTER_SCHEMES, TLS_SCHEMES, scheme_of
 from otpservice.verification.abuse import ConversionWatch, PrefixLimit
 
 _NAME = re.compile(r"[a-z0-9_-]{1,32}")
 _WRONG_NAME = "a name must be 1 to 32 of a-z, 0-9, _ and -"
 _E164 = re.compile(r"\+[1-9][0-9]{6,14}")
 _WRONG_NUMBER = "a number must be + and 7 to 15 digits, with the country code"
+LEAST_CLUSTER_PARTITIONS: Final = 16
 _AT_LEAST_ONE = validate.Length(min=1, error="at least one is needed")
 
 
@@ -50,23 +62,6 @@ class Outside(str):
     """Text that stands elsewhere, in the environment or a file, and so must not be shown."""
 
     __slots__ = ()
-
-
-class Section(Schema):
-    """A table with known keys; says of an unknown one which was probably meant."""
-
-    class Meta:
-        unknown = RAISE
-
-    error_messages = {"type": "must be a table"}  # noqa: RUF012 - marshmallow declares it so
-
-    def handle_error(self, error: ValidationError, data: Any, **kwargs: Any) -> None:
-        if self.unknown != RAISE or not isinstance(data, Mapping):
-            return
-        for key in set(data) - set(self.load_fields):
-            close = difflib.get_close_matches(key, self.load_fields, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"known here: {', '.join(self.load_fields)}"
-            error.messages_dict[key] = [f"unknown key; {hint}"]
 
 
 class ServerSchema(Section):
@@ -81,6 +76,35 @@ class ServerSchema(Section):
 class RedisSchema(Section):
     url = RedisUrl()
     partitions = Whole(1, 36**2)  # two base-36 digits of an id
+    min_replicas_ack = Whole(0, 10)
+    tls_ca = AbsolutePath()
+    tls_cert = AbsolutePath()
+    tls_key = AbsolutePath()
+
+    @validates_schema(pass_original=True, skip_on_field_errors=False)
+    def _a_cluster_has_partitions(self, data: Any, original_data: Any, **kwargs: Any) -> None:
+        redis = _table(original_data)
+        partitions = redis.get("partitions", RedisSettings().partitions)
+        is_cluster = scheme_of(_text(redis.get("url"))) in CLUSTER_SCHEMES
+        if is_cluster and type(partitions) is int and partitions < LEAST_CLUSTER_PARTITIONS:
+            message = (
+                f"must be {LEAST_CLUSTER_PARTITIONS} or more on a cluster, or some of its nodes have nothing to do"
+            )
+            raise ValidationError(message, "partitions")
+
+    @validates_schema(pass_original=True, skip_on_field_errors=False)
+    def _tls_is_whole(self, data: Any, original_data: Any, **kwargs: Any) -> None:
+        redis = _table(original_data)
+        errors = {}
+        if scheme_of(_text(redis.get("url"))) not in TLS_SCHEMES:
+            for name in ("tls_ca", "tls_cert", "tls_key"):
+                if name in redis:
+                    errors[name] = [f"has no use without TLS; redis.url must begin with {_schemes(TLS_SCHEMES)}"]
+        elif ("tls_cert" in redis) != ("tls_key" in redis):
+            missing, given = ("tls_key", "tls_cert") if "tls_cert" in redis else ("tls_cert", "tls_key")
+            errors[missing] = [f"is required with {given}"]
+        if errors:
+            raise ValidationError(errors)
 
 
 class VerificationSchema(Section):
@@ -126,6 +150,7 @@ class DeliverySchema(Section):
     route = Items(Text(), least=1, distinct=True)
     deadline = Whole(1, 120, unit="seconds")
     max_backlog = Whole(1)
+    breaker_rest = Whole(1, 3600, unit="seconds")
 
 
 class MobilgroupSchema(Section):
@@ -133,6 +158,16 @@ class MobilgroupSchema(Section):
     url = HttpUrl()
     api_key = GatewayKey(required=True)
     auth = Choice("header", "body")
+    timeout = Seconds(60)
+    max_in_flight = Whole(1, 10000)
+
+
+class TelegramGatewaySchema(Section):
+    kind = Text(required=True)
+    url = HttpUrl()
+    token = GatewayKey(required=True)
+    ttl = Whole(30, 3600, unit="seconds")
+    sender_username = Text()
     timeout = Seconds(60)
     max_in_flight = Whole(1, 10000)
 
@@ -146,6 +181,8 @@ class GatewayKind(NamedTuple):
 
 GATEWAY_KINDS: Final[Mapping[str, GatewayKind]] = {
     "mobilgroup": GatewayKind(MobilgroupSchema, MobilgroupSettings),
+    "telegram_gateway": GatewayKind(TelegramGatewaySchema, TelegramGatewaySettings),
+    "http": GatewayKind(HttpGatewaySchema, HttpGatewaySettings),
 }
 
 
@@ -223,6 +260,17 @@ class SettingsSchema(Section):
         if errors:
             raise ValidationError({"delivery": {"route": errors}})
 
+    @validates_schema(skip_on_field_errors=True)
+    def _the_last_gateway_has_its_turn(self, data: Any, **kwargs: Any) -> None:
+        delivery, gateways = data.get("delivery", {}), data["gateways"]
+        *earlier, last = delivery.get("route", DeliverySettings().route)
+        deadline = delivery.get("deadline", DeliverySettings().deadline)
+        waits = sum(gateways.get(name, {}).get("timeout", DEFAULT_TIMEOUT_SECONDS) for name in earlier)
+        if waits >= deadline:
+            hanging = ", ".join(earlier)
+            what = f"is over before {last} has its turn where {hanging} hang: their timeouts make {waits:.15g} s"
+            raise ValidationError({"delivery": {"deadline": [what]}})
+
     @validates_schema(pass_original=True, skip_on_field_errors=False)
     def _a_key_belongs_to_one_tenant(self, data: Any, original_data: Any, **kwargs: Any) -> None:
         first: dict[str, str] = {}
@@ -242,6 +290,14 @@ class SettingsSchema(Section):
 
 def _table(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _schemes(schemes: tuple[str, ...]) -> str:
+    return ", ".join(f"{scheme}://" for scheme in schemes)
 
 
 def _texts(value: object) -> Iterator[tuple[int, str]]:

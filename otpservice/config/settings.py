@@ -11,8 +11,11 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Literal, NoReturn
 
+from otpservice.delivery.gateways.http_rules import AnswerRules, ErrorRules, ReportRules, StateRules, Template, Tree
 from otpservice.verification.abuse import ConversionWatch, PrefixLimit
 from otpservice.verification.limits import Rule
+
+DEFAULT_TIMEOUT_SECONDS = 10.0
 
 
 class Secret:
@@ -48,6 +51,7 @@ class Secret:
         return Secret, (self._text,)
 
 
+_TEXT = Template("Your code: {code}")
 _LOCAL_REDIS = Secret("redis://127.0.0.1:6379/0")
 
 
@@ -95,19 +99,27 @@ class ServerSettings:
 
 @dataclass(frozen=True, slots=True)
 class RedisSettings:
-    """Where the state is kept. The URL may carry a password, so all of it is secret."""
+    """Where the state is kept. The URL may carry a password, so all of it is secret; the rest of TLS is paths."""
 
     url: Secret = _LOCAL_REDIS
     partitions: int = 1
+    min_replicas_ack: int = 0
+    tls_ca: str | None = None
+    tls_cert: str | None = None
+    tls_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class DeliverySettings:
-    """How codes go out: gateways in the order they are tried, and the seconds that one send may take."""
+    """How codes go out: gateways in the order they are tried, and the seconds that one send may take.
+
+    ``breaker_rest`` is for how many seconds a gateway that fails is left alone.
+    """
 
     route: tuple[str, ...] = ("mobilgroup",)
     deadline: int = 20
     max_backlog: int = 10000
+    breaker_rest: int = 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,12 +131,50 @@ class MobilgroupSettings:
     url: str = "https://tg.mobilgroup.ru/api/send/"
     api_key: Secret
     auth: Literal["header", "body"] = "header"
-    timeout: float = 10
+    timeout: float = DEFAULT_TIMEOUT_SECONDS
     max_in_flight: int = 200
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TelegramGatewaySettings:
+    """A gateway of kind ``telegram_gateway`` (GATEWAY.md). ``ttl`` and ``timeout`` are in seconds."""
+
+    name: str
+    kind: Literal["telegram_gateway"] = "telegram_gateway"
+    url: str = "https://gatewayapi.telegram.org"
+    token: Secret
+    ttl: int = 300
+    sender_username: str | None = None
+    timeout: float = DEFAULT_TIMEOUT_SECONDS
+    max_in_flight: int = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpGatewaySettings:
+    """A gateway of kind ``http``: any provider, by templates. ``timeout`` is in seconds; no ``report``, no reports."""
+
+    name: str
+    kind: Literal["http"] = "http"
+    channel: Literal["sms", "voice"]
+    method: Literal["POST", "PUT", "GET"] = "POST"
+    url: Template
+    format: Literal["json", "form"] = "json"
+    text: Template = _TEXT
+    basic_auth: tuple[Secret, Secret] | None = None
+    timeout: float = DEFAULT_TIMEOUT_SECONDS
+    max_in_flight: int = 200
+    values: Mapping[str, Secret] = field(default_factory=dict)
+    headers: Mapping[str, Template] = field(default_factory=dict)
+    query: Mapping[str, Template] = field(default_factory=dict)
+    body: Tree = None
+    answer: AnswerRules = field(default_factory=AnswerRules)
+    states: StateRules = field(default_factory=StateRules)
+    errors: ErrorRules = field(default_factory=ErrorRules)
+    report: ReportRules | None = None
+
+
 # What a gateway of any kind amounts to; a further kind joins here and in schema.GATEWAY_KINDS.
-GatewaySettings = MobilgroupSettings
+GatewaySettings = MobilgroupSettings | TelegramGatewaySettings | HttpGatewaySettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

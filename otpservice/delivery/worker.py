@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Protocol, TypeVar
 
@@ -45,7 +45,10 @@ class CallbackUrl(Protocol):
 
 
 class Worker:
-    """One delivery worker. ``test_numbers`` (E.164 -> code) are never sent to; their code verifies them."""
+    """One delivery worker. ``test_numbers`` (E.164 -> code) are never sent to; their code verifies them.
+
+    ``companions`` run beside it for as long as it lives: what is to be done and no send waits for.
+    """
 
     def __init__(
         self,
@@ -54,7 +57,9 @@ class Worker:
         callback_url: CallbackUrl,
         test_numbers: Mapping[str, str],
         clock: Callable[[], float],
+        companions: Sequence[Callable[[], Coroutine[None, None, None]]] = (),
     ) -> None:
+        self._companions = companions
         self._outbox = outbox
         self._route = route
         self._callback_url = callback_url
@@ -80,7 +85,8 @@ class Worker:
         parts: list[asyncio.Task[None]] = []
         try:
             await self._until_stopped(self._outbox.prepare)
-            parts += [asyncio.create_task(part()) for part in (self._read, self._keep, self._claim)]
+            jobs = (self._read, self._keep, self._claim, *self._companions)
+            parts += [asyncio.create_task(job()) for job in jobs]
             # None of them ends before the worker is told to stop, unless by a defect: then nothing goes on half.
             await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
             self.stop()

@@ -1,4 +1,4 @@
-"""A stand-in for the mobilgroup gateway, with a page that shows the phones (GATEWAY.md, "The sandbox").
+"""A stand-in for mobilgroup, Telegram's own gateway and SMS providers, with a page that shows the phones (GATEWAY.md).
 
 It keeps everything in memory, imports none of the other packages, and is meant for a developer's machine or a
 test run: whoever can reach it can read every code that it holds.

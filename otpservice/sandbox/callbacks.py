@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
@@ -16,6 +18,16 @@ from otpservice.sandbox.settings import SandboxSettings
 
 _MAX_CONNECTIONS = 200
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Post:
+    """One request to make. ``number`` is for the log."""
+
+    url: str = field(repr=False)
+    number: str = field(repr=False)
+    body: bytes = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
 
 
 class Callbacks:
@@ -60,6 +72,13 @@ class Callbacks:
         return len(self._tasks)
 
     def schedule(self, url: str, body: Mapping[str, str], *, delay: float, times: int = 1) -> asyncio.Task[None] | None:
+        """Post ``body``, which names its ``number``, as JSON; otherwise as ``schedule_raw``."""
+        headers = {"Content-Type": "application/json"}
+        return self.schedule_raw(url, body["number"], json.dumps(body).encode(), headers, delay=delay, times=times)
+
+    def schedule_raw(
+        self, url: str, number: str, body: bytes, headers: Mapping[str, str], *, delay: float, times: int = 1
+    ) -> asyncio.Task[None] | None:
         """Post ``body`` to ``url`` ``times`` times, ``delay`` seconds before each. Never raises.
 
         Returns the task, so that one can wait for it, or None where it was dropped.
@@ -68,21 +87,19 @@ class Callbacks:
         if session is None or len(self._tasks) >= self._max_pending:
             self.dropped += times
             return None
-        task = asyncio.create_task(self._post_all(session, url, body, delay, times))
+        task = asyncio.create_task(self._post_all(session, _Post(url, number, body, headers), delay, times))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _post_all(
-        self, session: ClientSession, url: str, body: Mapping[str, str], delay: float, times: int
-    ) -> None:
+    async def _post_all(self, session: ClientSession, post: _Post, delay: float, times: int) -> None:
         for _ in range(times):
             await asyncio.sleep(delay)
-            await self._post(session, url, body)
+            await self._post(session, post)
 
-    async def _post(self, session: ClientSession, url: str, body: Mapping[str, str]) -> None:
+    async def _post(self, session: ClientSession, post: _Post) -> None:
         try:
-            async with session.post(url, json=body, allow_redirects=False) as response:
+            async with session.post(post.url, data=post.body, headers=post.headers, allow_redirects=False) as response:
                 status = response.status
         except (ClientError, OSError, TimeoutError, ValueError) as error:
             problem = type(error).__name__
@@ -93,4 +110,4 @@ class Callbacks:
             problem = f"HTTP {status}"
         self.failed += 1
         # The path is a signed token in practice, so the host has to do.
-        _log.warning("callback_failed", host=URL(url).host, number=mask_number(body["number"]), problem=problem)
+        _log.warning("callback_failed", host=URL(post.url).host, number=mask_number(post.number), problem=problem)

@@ -1,7 +1,7 @@
 """What a number does, told by its last two digits, and what becomes of a send to it.
 
 Source: the table in GATEWAY.md. Endings that the table leaves out (76-79, 86-89, 97-99) have Telegram and
-work.
+work; only with Telegram's own gateway and SMS providers, 76 is a message that never arrives.
 """
 
 from __future__ import annotations
@@ -48,6 +48,8 @@ class Behaviour:
     fallback_works: bool = True
     answers_sms: bool = False
     reports: Reports = Reports.ONCE
+    # Of Telegram's own gateway and of SMS providers: the report says later that it did not arrive after all.
+    is_lost: bool = False
     refused: ErrorCode | None = None
     fault: Fault | None = None
     is_slow: bool = False
@@ -65,6 +67,7 @@ ENDINGS: Mapping[str, Behaviour] = MappingProxyType(
         "73": Behaviour(reports=Reports.BEFORE_THE_ANSWER),
         "74": Behaviour(reports=Reports.THREE_TIMES),
         "75": Behaviour(reports=Reports.NEVER),
+        "76": Behaviour(is_lost=True),
         "80": Behaviour(refused=ErrorCode.NUMBER_NOT_VALID),
         "81": Behaviour(refused=ErrorCode.NUMBER_NOT_PERMITTED),
         "82": Behaviour(refused=ErrorCode.NUMBER_IN_SPAM_LIST),
@@ -97,6 +100,10 @@ class Delivery:
     price: Decimal
     resend: str = ""
     reason: str = ""
+
+
+# How often each kind of number reports after its answer; the one that reports before it has done so by then.
+TIMES_AFTER_ANSWER: Mapping[Reports, int] = MappingProxyType({Reports.ONCE: 1, Reports.THREE_TIMES: 3})
 
 
 def behaviour_of(number: str) -> Behaviour:

@@ -1,4 +1,7 @@
-"""The gateway itself: takes a request, decides, charges, and puts the code on the phone. It does no I/O."""
+"""The account and the phones, and mobilgroup's gateway on them: takes a request, decides, charges. It does no I/O.
+
+The other gateways (``telegram``, ``providers``) charge the same account and show on the same phones.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 
-from otpservice.sandbox.contract import ErrorCode, RequestRefused, SendRequest, read_send
+from otpservice.sandbox.contract import Channel, ErrorCode, RequestRefused, SendRequest, read_send
 from otpservice.sandbox.endings import Behaviour, Delivery, Fault, behaviour_of, deliver
 from otpservice.sandbox.live import Live
 from otpservice.sandbox.phones import Phones
@@ -123,27 +126,50 @@ class Gateway:
                 self.outcomes[reply.delivery.answered.value] += 1
         return reply
 
-    def _decide(self, request: SendRequest) -> Reply:
-        behaviour = behaviour_of(request.number)
+    def meet(self, number: str, code: str | None) -> Refused | Faulty | None:
+        """What the number (digits) does to a send before anything is charged; None where it goes on."""
+        behaviour = behaviour_of(number)
         if behaviour.refused is not None:
             return Refused(behaviour.refused)
-        if behaviour.fault is not None and self._meets_fault(request, behaviour):
+        if behaviour.fault is not None and self._meets_fault((number, code), behaviour):
             return Faulty(behaviour.fault)
+        return None
+
+    def charge(self, price: Decimal) -> bool:
+        """Take money from the account; False, and nothing is taken, where there is too little."""
+        if price > self._balance:
+            return False
+        if price:
+            self.set_balance(self._balance - price)
+        return True
+
+    def refund(self, price: Decimal) -> None:
+        """Give money back."""
+        self.set_balance(self._balance + price)
+
+    def show(self, number: str, channel: Channel, code: str, request_id: str, text: str | None = None) -> None:
+        """Put a code on a phone; ``text`` is what it says there, if not the usual."""
+        message = self.phones.add(number, channel, code, request_id, self._now(), text)
+        self.live.publish("message", message.as_json())
+
+    def _decide(self, request: SendRequest) -> Reply:
+        met = self.meet(request.number, request.code)
+        if met is not None:
+            return met
+        behaviour = behaviour_of(request.number)
         delivery = deliver(behaviour, request.fallback)
-        if delivery.price > self._balance:
+        if not self.charge(delivery.price):
             return Refused(ErrorCode.NOT_ENOUGH_MONEY)
-        if delivery.price:
-            self.set_balance(self._balance - delivery.price)
-        code = request.code or _make_code(request.code_length)
+        code = request.code or make_code(request.code_length)
         accepted = Accepted(secrets.token_hex(8), request, code, behaviour, delivery)
-        self._show(accepted)
+        if delivery.channel is not None:
+            self.show(request.number, delivery.channel, code, accepted.request_id)
         return accepted
 
-    def _meets_fault(self, request: SendRequest, behaviour: Behaviour) -> bool:
+    def _meets_fault(self, send: tuple[str, str | None], behaviour: Behaviour) -> bool:
         """Whether this try fails. Number and code tell sends apart, so another send starts anew."""
         if behaviour.faulty_tries is None:
             return True
-        send = (request.number, request.code)
         tries = self._tries.pop(send, 0)
         if tries >= behaviour.faulty_tries:
             return False
@@ -152,13 +178,7 @@ class Gateway:
             self._tries.popitem(last=False)
         return True
 
-    def _show(self, accepted: Accepted) -> None:
-        channel = accepted.delivery.channel
-        if channel is None:
-            return
-        message = self.phones.add(accepted.request.number, channel, accepted.code, accepted.request_id, self._now())
-        self.live.publish("message", message.as_json())
 
-
-def _make_code(length: int) -> str:
+def make_code(length: int) -> str:
+    """A code of the gateway's own."""
     return f"{secrets.randbelow(10**length):0{length}d}"

@@ -57,10 +57,22 @@ class Phones:
     def __len__(self) -> int:
         return len(self._messages)
 
-    def add(self, number: str, channel: Channel, code: str, request_id: str, sent_at: datetime) -> Message:
-        """Put a code on a phone, dropping the oldest of all where there are too many. sent_at: in UTC."""
+    def add(
+        self,
+        number: str,
+        channel: Channel,
+        code: str,
+        request_id: str,
+        sent_at: datetime,
+        text: str | None = None,
+    ) -> Message:
+        """Put a code on a phone, dropping the oldest of all where there are too many.
+
+        sent_at: in UTC. text: what the phone says, if not the usual.
+        """
         self._last_id += 1
-        message = Message(self._last_id, number, channel, code, wording(channel, code), request_id, sent_at)
+        shown = text if text is not None else wording(channel, code)
+        message = Message(self._last_id, number, channel, code, shown, request_id, sent_at)
         if len(self._messages) >= self._max_messages:
             self._drop_oldest()
         self._messages.append(message)

@@ -10,29 +10,27 @@ from aiohttp import web
 
 from otpservice.sandbox.callbacks import Callbacks
 from otpservice.sandbox.contract import ErrorCode
-from otpservice.sandbox.endings import Fault, Reports
+from otpservice.sandbox.endings import TIMES_AFTER_ANSWER, Reports
+from otpservice.sandbox.faults import Faults, drop
 from otpservice.sandbox.gateway import Accepted, Faulty, Gateway, Refused
 from otpservice.sandbox.settings import SandboxSettings
 
-_HTML = "<!DOCTYPE html>\n<html><head><title>Maintenance</title></head><body><h1>Back soon</h1></body></html>\n"
-
 
 class Sending:
-    """Answers sends. ``closing`` is set when the sandbox stops: whoever waits then is dropped at once."""
+    """Answers sends."""
 
     def __init__(
         self,
         settings: SandboxSettings,
         gateway: Gateway,
         callbacks: Callbacks,
-        closing: asyncio.Event,
+        faults: Faults,
         now: Callable[[], datetime],
     ) -> None:
-        self._slow_seconds = settings.slow_seconds
         self._callback_delay = settings.callback_delay
         self._gateway = gateway
         self._callbacks = callbacks
-        self._closing = closing
+        self._faults = faults
         self._now = now
 
     async def send(self, request: web.Request) -> web.StreamResponse:
@@ -53,25 +51,11 @@ class Sending:
                 case Refused():
                     return web.json_response(reply.answer())
                 case Faulty(fault):
-                    return await self._misbehave(request, fault)
+                    return await self._faults.commit(request, fault)
                 case Accepted():
                     return await self._answer(request, reply)
         finally:
             self._gateway.in_flight -= 1
-
-    async def _misbehave(self, request: web.Request, fault: Fault) -> web.Response:
-        match fault:
-            case Fault.NEVER_ANSWERS:
-                await self._closing.wait()
-                return _drop(request)
-            case Fault.CONNECTION_CLOSED:
-                return _drop(request)
-            case Fault.HTTP_500:
-                return web.Response(status=500, text="Internal Server Error\n")
-            case Fault.HTTP_429:
-                return web.Response(status=429, text="Too Many Requests\n", headers={"Retry-After": "1"})
-            case Fault.HTML:
-                return web.Response(text=_HTML, content_type="text/html")
 
     async def _answer(self, request: web.Request, accepted: Accepted) -> web.StreamResponse:
         if accepted.behaviour.reports is Reports.BEFORE_THE_ANSWER:
@@ -81,15 +65,15 @@ class Sending:
                 await asyncio.wait({task})
             return web.json_response(accepted.answer())
         try:
-            if accepted.behaviour.is_slow and await self._is_closing_within(self._slow_seconds):
-                return _drop(request)
+            if accepted.behaviour.is_slow and await self._faults.is_closing_after_a_while():
+                return drop(request)
             response = web.json_response(accepted.answer())
             # Written here, not by the caller, so that the callback never overtakes the answer.
             await response.prepare(request)
             await response.write_eof()
             return response
         finally:
-            times = {Reports.ONCE: 1, Reports.THREE_TIMES: 3}.get(accepted.behaviour.reports, 0)
+            times = TIMES_AFTER_ANSWER.get(accepted.behaviour.reports, 0)
             if times:
                 self._report(accepted, delay=self._callback_delay, times=times)
 
@@ -98,19 +82,3 @@ class Sending:
         if url is None:
             return None
         return self._callbacks.schedule(url, accepted.callback(self._now()), delay=delay, times=times)
-
-    async def _is_closing_within(self, seconds: float) -> bool:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._closing.wait()
-        except TimeoutError:
-            return False
-        return True
-
-
-def _drop(request: web.Request) -> web.Response:
-    """Close the connection without an answer."""
-    if request.transport is not None:
-        request.transport.abort()
-    # Goes nowhere, aiohttp finds the connection closed; but a handler has to return something.
-    return web.Response(status=500)

@@ -12,9 +12,12 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from otpservice.sandbox.callbacks import Callbacks
+from otpservice.sandbox.faults import Faults
 from otpservice.sandbox.gateway import Gateway
+from otpservice.sandbox.providers import Providers
 from otpservice.sandbox.sending import Sending
 from otpservice.sandbox.settings import SandboxSettings
+from otpservice.sandbox.telegram import Telegram
 from otpservice.sandbox.viewing import Viewing, page_routes
 
 MAX_BODY_BYTES = 16 * 1024
@@ -44,7 +47,10 @@ def create_app(settings: SandboxSettings, *, now: Callable[[], datetime] = _utc_
     gateway = Gateway(settings, now)
     callbacks = Callbacks(settings)
     closing = asyncio.Event()
-    sending = Sending(settings, gateway, callbacks, closing, now)
+    faults = Faults(settings.slow_seconds, closing)
+    sending = Sending(settings, gateway, callbacks, faults, now)
+    telegram = Telegram(settings, gateway, callbacks, faults, now)
+    providers = Providers(settings, gateway, callbacks, faults)
     viewing = Viewing(settings, gateway, callbacks)
 
     async def close(app: web.Application) -> None:
@@ -63,6 +69,10 @@ def create_app(settings: SandboxSettings, *, now: Callable[[], datetime] = _utc_
         [
             web.post("/api/send", sending.send),
             web.post("/api/send/", sending.send),
+            web.post("/telegram/{method}", telegram.call),
+            web.post("/http/twilio/2010-04-01/Accounts/{account}/Messages.json", providers.twilio),
+            web.post("/http/smsc/sys/send.php", providers.smsc),
+            web.post("/http/inhouse/v1/messages", providers.inhouse),
             web.get("/messages", viewing.messages),
             web.delete("/messages", viewing.clear_messages),
             web.get("/events", viewing.events, allow_head=False),

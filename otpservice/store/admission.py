@@ -1,23 +1,23 @@
 """What a start is asked before its own script: the limits that live in slots of their own, and the watch on prefixes.
 
-All of them are asked in one round trip, and all of them only where there is such a rule. Each is charged as it is
-asked; where one refuses, the others get back what they were charged, so that whoever hammers a limited prefix uses up
-no tenant's limit. On a Redis Cluster, whose pipelines take no scripts, each is one round trip.
+All of them are asked in one round trip (on a cluster, one to each node), and all of them only where there is such a
+rule. Each is charged as it is asked; where one refuses, the others get back what they were charged, so that whoever
+hammers a limited prefix uses up no tenant's limit.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import redis
-from redis.cluster import RedisCluster
 
 from otpservice.store import keys, scripts
-from otpservice.store.clock import ServerClock
 from otpservice.store.connection import store_errors
+from otpservice.store.running import Runner
 from otpservice.store.scripts import Argument, Reply, Script
+from otpservice.store.slots import Command
 from otpservice.verification.abuse import prefix_of
 from otpservice.verification.digests import Keyring
 from otpservice.verification.errors import RateLimitedError
@@ -57,13 +57,11 @@ class Admitted:
 class Admission:
     """Asks the limits. Every method raises StoreUnavailableError where Redis cannot decide."""
 
-    def __init__(self, client: redis.Redis, clock: ServerClock, keyring: Keyring, partitions: int, run: Run) -> None:
-        self._client = client
-        self._clock = clock
+    def __init__(self, runner: Runner, keyring: Keyring, partitions: int, run: Run) -> None:
+        self._runner = runner
         self._keyring = keyring
         self._partitions = partitions
         self._run = run
-        self._pipelines_scripts = not isinstance(client, RedisCluster)
 
     def admit(self, number: str, ip: str | None, policy: Policy, partition: int, replay_key: str | None) -> Admitted:
         """Charge a start of ``number`` (E.164). One that is a replay, as ``replay_key`` exists, is charged nothing.
@@ -137,23 +135,18 @@ class Admission:
     ) -> tuple[int, bool, list[Reply]]:
         """In one round trip: the sum of ``spendings``, whether ``replay_key`` exists, what each limit says."""
         with store_errors():
-            pipeline = self._client.pipeline(transaction=False)
-            for key in spendings:
-                pipeline.get(key)
+            commands: list[tuple[str, Command]] = [(key, ("GET", key)) for key in spendings]
             if replay_key is not None:
-                pipeline.exists(replay_key)
-            if self._pipelines_scripts and limits:
-                latest = self._clock.latest_start()
-                for limit in limits:
-                    pipeline.evalsha(limit.script.sha, 1, limit.key, *limit.arguments, latest)
-            replies: list[Any] = pipeline.execute(raise_on_error=False)
+                commands.append((replay_key, ("EXISTS", replay_key)))
+            commands += [self._runner.call(limit.script, limit.key, limit.arguments) for limit in limits]
+            replies = self._runner.send_each(commands)
             for reply in replies:
                 if isinstance(reply, Exception) and not isinstance(reply, redis.exceptions.NoScriptError):
                     raise reply
         spent = sum(int(reply or 0) for reply in replies[: len(spendings)])
         is_replay = replay_key is not None and bool(replies[len(spendings)])
-        said = replies[len(spendings) + (replay_key is not None) :] or [None] * len(limits)
-        # What Redis had to be taught first, what came too late, and on a cluster everything, is asked on its own.
+        said = replies[len(spendings) + (replay_key is not None) :]
+        # What Redis has to be taught first and what came too late is asked on its own.
         answers = [
             reply
             if isinstance(reply, list) and reply[0] != "too-late"

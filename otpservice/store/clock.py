@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-
-import redis
+from collections.abc import Callable
+from typing import Any
 
 from otpservice.store.connection import COMMAND_TIMEOUT_SECONDS
 
@@ -18,15 +18,16 @@ class ServerClock:
     The measure errs to one side only: by the time the answer took, a deadline is earlier than it could be.
     """
 
-    def __init__(self, client: redis.Redis) -> None:
-        self._client = client
+    def __init__(self, time: Callable[[], Any]) -> None:
+        """``time`` asks Redis: it returns seconds and microseconds, or raises redis.RedisError."""
+        self._time = time
         self._offset: int | None = None
 
     def latest_start(self) -> int:
         """The time on Redis's clock (microseconds since 1970) after which a script sent now must not begin."""
         offset = self._offset
         if offset is None:
-            seconds, microseconds = self._client.time()
+            seconds, microseconds = self._time()
             offset = self._offset = seconds * 1_000_000 + microseconds - _now()
         return _now() + offset + _PATIENCE_MICROSECONDS
 

@@ -3,27 +3,44 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import redis
 import redis.asyncio
 from redis.asyncio.retry import Retry as AsyncRetry
+from redis.asyncio.sentinel import Sentinel as AsyncSentinel
+from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.backoff import NoBackoff
+from redis.connection import parse_url
 from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
+from redis.sentinel import Sentinel
 
+from otpservice.store.address import Address, Kind, Node, parse_address
+from otpservice.store.tls import (
+    AsyncSentinelTlsConnection,
+    AsyncTlsConnection,
+    SentinelTlsConnection,
+    Tls,
+    TlsConnection,
+    context_of,
+)
 from otpservice.verification.errors import StoreUnavailableError
 
 CONNECT_TIMEOUT_SECONDS = 0.4
 COMMAND_TIMEOUT_SECONDS = 0.6  # with two commands and a connect still within the two seconds that are promised
+# Sentinels are asked one after the other, before a connection to the master: three that hang cost this three times.
+SENTINEL_TIMEOUT_SECONDS = 0.15
 _ASYNC_CONNECTIONS = 64  # a command holds one for a millisecond; a send at its gateway holds none
+_MAX_CONNECTIONS = 100
 _RETRY_AFTER_MS = 1000
 _ERROR_CODE = re.compile(r"[A-Z]{2,}")
 
 
-def _options(timeout_seconds: float) -> dict[str, Any]:
+def options(timeout_seconds: float) -> dict[str, Any]:
+    """How any connection is made; ``timeout_seconds`` is the longest wait for an answer."""
     return {
         "decode_responses": True,
         # Without the words that RESP3 and a name would cost at each connect, a connection is ready at once.
@@ -35,29 +52,147 @@ def _options(timeout_seconds: float) -> dict[str, Any]:
     }
 
 
-def connect(url: str, *, max_connections: int = 100) -> redis.Redis:
-    """A client for threads: connects when first used, gives up after ``COMMAND_TIMEOUT_SECONDS``.
+def connect(url: str, tls: Tls | None = None, *, max_connections: int = _MAX_CONNECTIONS) -> redis.Redis:
+    """A client for threads, of one server or of a Sentinel's master: connects when first used, gives up after
+    ``COMMAND_TIMEOUT_SECONDS``.
 
     No command is sent twice by itself: a verify whose answer was lost may have been counted. ``max_connections`` is
-    how many threads may hold one at once, a waiting one holding two.
+    how many threads may hold one at once, a waiting one holding two. Raises ValueError for a cluster, OSError for a
+    TLS file that cannot be used.
     """
-    retry = Retry(NoBackoff(), 0)
-    return redis.Redis.from_url(url, retry=retry, max_connections=max_connections, **_options(COMMAND_TIMEOUT_SECONDS))
+    address = parse_address(url)
+    made = options(COMMAND_TIMEOUT_SECONDS) | {"retry": Retry(NoBackoff(), 0), "max_connections": max_connections}
+    match address.kind:
+        case Kind.SINGLE:
+            over_tls = _single_options(address, tls, TlsConnection)
+            if over_tls is None:
+                return redis.Redis.from_url(url, **made, **_file_options(address, tls))
+            return redis.Redis.from_pool(redis.ConnectionPool(**made, **over_tls))
+        case Kind.SENTINEL:
+            made |= _credentials(address) | _tls_options(address, tls, SentinelTlsConnection)
+            sentinel = Sentinel([])  # type: ignore[no-untyped-call]
+            sentinel.sentinels = [connect_node(node, sentinel_options(address, tls)) for node in address.nodes]
+            client: _Master = sentinel.master_for(  # type: ignore[no-untyped-call]
+                address.master, _Master, db=address.database, **made
+            )
+            client.watchers = sentinel
+            return client
+        case Kind.CLUSTER:
+            raise ValueError("a cluster is more than one connection")
 
 
-def connect_async(url: str, *, blocking_seconds: float = 0.0) -> redis.asyncio.Redis:
+def connect_async(url: str, tls: Tls | None = None, *, blocking_seconds: float = 0.0) -> redis.asyncio.Redis:
     """The same for an event loop. ``blocking_seconds`` is how long a command may block in Redis on purpose.
 
     More commands at once than connections wait for one, for as long as a command may take.
     """
-    pool = redis.asyncio.BlockingConnectionPool.from_url(
-        url,
-        max_connections=_ASYNC_CONNECTIONS,
-        timeout=COMMAND_TIMEOUT_SECONDS,
-        retry=AsyncRetry(NoBackoff(), 0),
-        **_options(COMMAND_TIMEOUT_SECONDS + blocking_seconds),
-    )
+    address = parse_address(url)
+    made = options(COMMAND_TIMEOUT_SECONDS + blocking_seconds) | _async_pool_options()
+    match address.kind:
+        case Kind.SINGLE:
+            over_tls = _single_options(address, tls, AsyncTlsConnection)
+            if over_tls is None:
+                made |= _file_options(address, tls)
+                return redis.asyncio.Redis.from_pool(redis.asyncio.BlockingConnectionPool.from_url(url, **made))
+            return redis.asyncio.Redis.from_pool(redis.asyncio.BlockingConnectionPool(**made, **over_tls))
+        case Kind.SENTINEL:
+            made |= _credentials(address) | _tls_options(address, tls, AsyncSentinelTlsConnection)
+            sentinel = AsyncSentinel([])  # type: ignore[no-untyped-call]
+            sentinel.sentinels = [
+                connect_node_async(node, sentinel_options(address, tls, asynchronous=True)) for node in address.nodes
+            ]
+            client: _AsyncMaster = sentinel.master_for(
+                address.master, _AsyncMaster, _WaitingSentinelPool, db=address.database, **made
+            )
+            client.watchers = sentinel
+            return client
+        case Kind.CLUSTER:
+            raise ValueError("a cluster is more than one connection")
+
+
+def node_options(address: Address, tls: Tls | None, *, asynchronous: bool = False) -> dict[str, Any]:
+    """What a client of a cluster's node is made with."""
+    over_tls = _tls_options(address, tls, AsyncTlsConnection if asynchronous else TlsConnection)
+    return options(COMMAND_TIMEOUT_SECONDS) | _credentials(address) | over_tls
+
+
+def sentinel_options(address: Address, tls: Tls | None, *, asynchronous: bool = False) -> dict[str, Any]:
+    """What a client of a Sentinel is made with."""
+    over_tls = _tls_options(address, tls, AsyncTlsConnection if asynchronous else TlsConnection)
+    return options(SENTINEL_TIMEOUT_SECONDS) | {"socket_connect_timeout": SENTINEL_TIMEOUT_SECONDS} | over_tls
+
+
+def connect_node(node: Node, made: Mapping[str, Any]) -> redis.Redis:
+    """A client for threads, of one of several servers."""
+    host, port = node
+    return redis.Redis.from_pool(redis.ConnectionPool(host=host, port=port, retry=Retry(NoBackoff(), 0), **made))
+
+
+def connect_node_async(node: Node, made: Mapping[str, Any]) -> redis.asyncio.Redis:
+    """The same for an event loop."""
+    host, port = node
+    pool = redis.asyncio.BlockingConnectionPool(host=host, port=port, **_async_pool_options(), **made)
     return redis.asyncio.Redis.from_pool(pool)
+
+
+def _async_pool_options() -> dict[str, Any]:
+    return {
+        "retry": AsyncRetry(NoBackoff(), 0),
+        "max_connections": _ASYNC_CONNECTIONS,
+        "timeout": COMMAND_TIMEOUT_SECONDS,
+    }
+
+
+class _Master(redis.Redis):
+    """A client of the master that closes the Sentinels' connections with its own."""
+
+    watchers: Sentinel
+
+    def close(self) -> None:
+        super().close()
+        self.watchers.close()
+
+
+class _WaitingSentinelPool(SentinelConnectionPool, redis.asyncio.BlockingConnectionPool):
+    """Connections to the master, of which no more are made than may be."""
+
+
+class _AsyncMaster(redis.asyncio.Redis):
+    """The same for an event loop."""
+
+    watchers: AsyncSentinel
+
+    async def aclose(self, close_connection_pool: bool | None = None) -> None:
+        await super().aclose(close_connection_pool)
+        await self.watchers.aclose()
+
+
+def _credentials(address: Address) -> dict[str, Any]:
+    return {"username": address.user, "password": address.password}
+
+
+def _tls_options(address: Address, tls: Tls | None, connection_class: type) -> dict[str, Any]:
+    if not address.tls:
+        return {}
+    files = tls or Tls()
+    context_of(files)  # what is wrong with a file is heard of now, not at the first login
+    return {"connection_class": connection_class, "tls": files}
+
+
+def _single_options(address: Address, tls: Tls | None, connection_class: type) -> dict[str, Any] | None:
+    """What the URL says of one server over TLS; None without TLS, or where the URL itself says how."""
+    if not address.tls:
+        return None
+    said: dict[str, Any] = parse_url(address.url)  # type: ignore[no-untyped-call]
+    if any(name.startswith("ssl_") for name in said):
+        return None
+    return said | _tls_options(address, tls, connection_class)
+
+
+def _file_options(address: Address, tls: Tls | None) -> dict[str, Any]:
+    if not address.tls or tls is None:
+        return {}
+    return {"ssl_ca_certs": tls.ca, "ssl_certfile": tls.cert, "ssl_keyfile": tls.key}
 
 
 @contextmanager

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from zlib import crc32
 
-READINESS = "otp:readiness"
+# The channel that says which outbox has a new send: lua/lib/outbox.lua.
+OUTBOX_BELL = "otp:outbox"
 
 
 def partition_for(number_digest: str, partitions: int) -> int:
     """The partition that a number's verifications live in."""
     return crc32(number_digest.encode()) % partitions
+
+
+def readiness(partition: int) -> str:
+    """What a readiness check writes, for a moment: a string."""
+    return f"otp:{{{partition}}}:readiness"
 
 
 def verification(partition: int, id: str) -> str:
@@ -45,6 +51,21 @@ def ip_limits(tenant: str, ip_digest: str) -> str:
 def tenant_limits(tenant: str) -> str:
     """The rate-limit state of a tenant: a string."""
     return f"otp:tenant:{tenant}"
+
+
+def gateway(name: str) -> str:
+    """That a gateway is left alone: a string."""
+    return f"otp:gateway:{name}"
+
+
+def gateway_turn(name: str) -> str:
+    """Which worker may try a gateway that is left alone: a string that lives until the next one may."""
+    return f"otp:gateway:{name}:turn"
+
+
+def verdicts(partition: int) -> str:
+    """What people typed, sealed, for gateways that want to hear it: a list."""
+    return f"otp:{{{partition}}}:verdicts"
 
 
 def prefix_limits(tenant: str, prefix_digest: str) -> str:

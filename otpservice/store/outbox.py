@@ -18,6 +18,7 @@ import structlog
 from otpservice.store import keys, scripts
 from otpservice.store.connection import store_errors
 from otpservice.store.scripts import Argument, Reply, Script
+from otpservice.store.single_async import AsyncNodes, AsyncSingle
 from otpservice.verification.digests import Keyring
 from otpservice.verification.errors import StoreUnavailableError
 from otpservice.verification.ids import MAX_PARTITIONS
@@ -25,8 +26,8 @@ from otpservice.verification.lifecycle import Fallback, Outcome, Status
 from otpservice.verification.numbers import mask
 
 GROUP = "senders"
-_OUTBOX_TTL_MS = 86_400_000
-_FORGET_CONSUMER_AFTER_MS = 3_600_000
+OUTBOX_TTL_MS = 86_400_000
+FORGET_CONSUMER_AFTER_MS = 3_600_000
 
 log = structlog.get_logger(__name__)
 
@@ -80,11 +81,19 @@ class Outbox:
     ) -> None:
         self._client = client
         self._reader = reader
+        self._set_up(keyring, partitions, consumer)
+
+    def _set_up(self, keyring: Keyring, partitions: int, consumer: str) -> None:
         self._keyring = keyring
         self._configured = range(partitions)
         self._outboxes = {keys.outbox(partition): partition for partition in self._configured}
         self._consumer = consumer
         self._claim_cursors: dict[str, str] = {}
+
+    @property
+    def nodes(self) -> AsyncNodes:
+        """The connections, for what else a worker has to say; they are closed with the outbox."""
+        return AsyncSingle(self._client)
 
     async def prepare(self) -> None:
         """Find the outboxes there are and see that each has its consumer group. Repeating it changes nothing.
@@ -159,7 +168,7 @@ class Outbox:
                 if not await self._client.exists(name):
                     continue
                 for consumer in await self._client.xinfo_consumers(name, GROUP):
-                    if consumer["pending"] == 0 and consumer["idle"] > _FORGET_CONSUMER_AFTER_MS:
+                    if consumer["pending"] == 0 and consumer["idle"] > FORGET_CONSUMER_AFTER_MS:
                         await self._client.xgroup_delconsumer(name, GROUP, consumer["name"])
 
     async def arm(self, entry: Entry, code: str) -> Armed | Refused:
@@ -217,7 +226,7 @@ class Outbox:
     async def _create_group(self, name: str) -> None:
         try:
             await self._client.xgroup_create(name, GROUP, id="0", mkstream=True)
-            await self._client.pexpire(name, _OUTBOX_TTL_MS)
+            await self._client.pexpire(name, OUTBOX_TTL_MS)
         except redis.ResponseError as error:
             if not str(error).startswith("BUSYGROUP"):
                 raise
@@ -241,9 +250,12 @@ class Outbox:
                 )
             except (KeyError, ValueError):
                 log.error("outbox-entry-unreadable", outbox=name, entry=entry_id)  # noqa: TRY400 - no traceback
-                await self._client.xack(name, GROUP, entry_id)
-                await self._client.xdel(name, entry_id)
+                await self._drop(name, entry_id)
         return entries
+
+    async def _drop(self, name: str, entry_id: str) -> None:
+        await self._client.xack(name, GROUP, entry_id)
+        await self._client.xdel(name, entry_id)
 
     async def _run(self, script: Script, key_names: Sequence[str], arguments: Sequence[Argument]) -> Reply:
         with store_errors():

@@ -12,11 +12,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import redis
+from redis.client import PubSub
 
 from otpservice.store import keys, scripts
 from otpservice.store.admission import Admission, allowance, rule_arguments
-from otpservice.store.clock import ServerClock
+from otpservice.store.cluster import Cluster
 from otpservice.store.connection import store_errors
+from otpservice.store.readiness import Readiness
+from otpservice.store.running import Runner
 from otpservice.store.scripts import Argument, Reply, Script
 from otpservice.verification.digests import Keyring
 from otpservice.verification.errors import (
@@ -41,12 +44,10 @@ from otpservice.verification.lifecycle import (
     Status,
     Verification,
 )
-from otpservice.verification.limits import Rule
 from otpservice.verification.numbers import mask
 from otpservice.verification.policy import LONGEST_LIFE_MS, Policy
 
 _OVERLOADED_RETRY_MS = 5000
-_TOO_LATE_RETRY_MS = 1000
 _SHORTEST_WAIT_SECONDS = 0.5  # between two looks, also where the clocks differ
 # Starts that cost their limits nothing: replays, also one that overtook its first, and what a spent budget refuses, for
 # that lasts all day and must not use up the limits of the next one.
@@ -84,12 +85,23 @@ class Verifications:
     not this tenant's. Methods that act raise EndedError once the verification has ended.
     """
 
-    def __init__(self, client: redis.Redis, keyring: Keyring, partitions: int) -> None:
-        self._client = client
-        self._clock = ServerClock(client)
+    def __init__(
+        self,
+        client: redis.Redis | Cluster,
+        keyring: Keyring,
+        partitions: int,
+        *,
+        confirming_gateways: Sequence[str] = (),
+        min_replicas_ack: int = 0,
+    ) -> None:
+        self._runner = Runner(client)
         self._keyring = keyring
         self._partitions = partitions
-        self._admission = Admission(client, self._clock, keyring, partitions, self._run)
+        # Those that want to hear what people typed; a worker tells them, after the person has been answered.
+        self._confirming_gateways = confirming_gateways
+        self._min_replicas_ack = min_replicas_ack
+        self._readiness = Readiness(self._runner, partitions, self._run)
+        self._admission = Admission(self._runner, keyring, partitions, self._run)
 
     def start(self, request: Start, policy: Policy) -> Started:
         """Create a verification and the outbox entry of its first send, all or nothing.
@@ -145,6 +157,7 @@ class Verifications:
     def verify(self, id: str, code: str, binding: str | None, policy: Policy) -> Verification:
         """Check a handed-in code, count it, decide. Returns the verification, verified, at most once ever.
 
+        With ``min_replicas_ack`` what it changed is on as many replicas before it is told: else NotReplicatedError.
         Raises IncorrectCodeError, CodeNotSentError, RateLimitedError (limit ``number-failures``).
         """
         arguments: list[Argument] = [
@@ -153,9 +166,16 @@ class Verifications:
             policy.max_sends,
             *rule_arguments(policy.failure_rules),
         ]
+        key_names = [_key(id)]
+        if self._confirming_gateways:
+            key_names.append(keys.verdicts(_partition(id)))
+            arguments.append(self._keyring.seal_typed(code))
+        else:
+            arguments.append("")
+        arguments += [len(self._confirming_gateways), *self._confirming_gateways]
         for offer in self._keyring.offers(id, policy.max_sends, code, binding):
             arguments += [offer.key_id, offer.binding, *offer.digests]
-        match self._run(scripts.VERIFY, [_key(id)], arguments):
+        match self._run(scripts.VERIFY, key_names, arguments):
             case ["verified", fields, watched]:
                 verified = _verification(id, fields, policy)
                 if watched:
@@ -243,13 +263,14 @@ class Verifications:
         return str(said)
 
     def check(self) -> None:
-        """Run a script that writes: Redis answers, runs scripts and is not a read-only replica."""
-        self._run(scripts.LIMIT, [keys.READINESS], rule_arguments([Rule(1_000_000, 1)]))
+        """See that Redis answers, runs scripts and takes writes."""
+        self._readiness.check()
 
     @contextmanager
-    def _changes(self, id: str) -> Iterator[redis.client.PubSub]:
+    def _changes(self, id: str) -> Iterator[PubSub]:
         """A subscription to whatever happens to a verification: scripts publish to its key's name."""
-        subscription = self._client.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
+        with store_errors():
+            subscription = self._runner.pubsub(_key(id))
         try:
             with store_errors():
                 subscription.subscribe(_key(id))
@@ -263,26 +284,10 @@ class Verifications:
             self._run(scripts.COUNT, *scripts.count_arguments(kind, tenant, watched, created))
 
     def _run(self, script: Script, key_names: Sequence[str], arguments: Sequence[Argument]) -> Reply:
-        """Run a script, unless Redis would only get to it when this call has given up."""
-        try:
-            with store_errors():
-                reply = self._evaluate(script, key_names, arguments)
-                if reply[0] == "too-late":  # it changed nothing: either the clocks moved, or Redis hangs
-                    self._clock.correct(int(reply[1]))
-                    reply = self._evaluate(script, key_names, arguments)
-        except StoreUnavailableError:
-            self._clock.forget()
-            raise
-        if reply[0] == "too-late":
-            raise StoreUnavailableError("Redis: too late", _TOO_LATE_RETRY_MS)
-        return reply
-
-    def _evaluate(self, script: Script, key_names: Sequence[str], arguments: Sequence[Argument]) -> Reply:
-        latest = self._clock.latest_start()
-        try:
-            return self._client.evalsha(script.sha, len(key_names), *key_names, *arguments, latest)
-        except redis.exceptions.NoScriptError:  # Redis was restarted or is new: EVAL runs it and keeps it
-            return self._client.eval(script.source, len(key_names), *key_names, *arguments, latest)
+        # Only what verify writes must outlive a failover: a code used twice is worse than one lost.
+        replicas = self._min_replicas_ack if script is scripts.VERIFY else 0
+        with store_errors():
+            return self._runner.run(script, key_names, arguments, replicas=replicas)
 
 
 def _partition(id: str) -> int:

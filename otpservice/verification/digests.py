@@ -1,4 +1,4 @@
-"""Everything keyed: code hashes, digests of numbers and addresses, signed callback tokens.
+"""Everything keyed: code hashes, digests of numbers and addresses, signed callback tokens, sealed codes.
 
 Each use has a key of its own, derived by HKDF (RFC 5869) from each configured secret, so that a value made
 for one use is worth nothing in another. The newest secret makes, every configured one may check: secrets
@@ -8,13 +8,17 @@ rotate without a lost login.
 from __future__ import annotations
 
 import hmac
-from base64 import urlsafe_b64encode
+import os
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+_NONCE_BYTES = 12  # what NIST SP 800-38D section 8.2 recommends for GCM
 _DIGEST_BYTES = 16  # 128 bits, the least that RFC 2104 section 5 allows of SHA-256; 22 characters of text
 
 
@@ -46,7 +50,7 @@ class Offer:
 class _Keys:
     """The keys derived from one secret."""
 
-    __slots__ = ("binding", "callback", "code", "id", "idempotency", "ip", "number", "prefix")
+    __slots__ = ("binding", "callback", "code", "id", "idempotency", "ip", "number", "prefix", "verdict")
 
     def __init__(self, secret: bytes) -> None:
         self.id = _derive(secret, "key id", 4).hex()
@@ -57,6 +61,7 @@ class _Keys:
         self.prefix = _derive(secret, "prefix")
         self.idempotency = _derive(secret, "idempotency")
         self.callback = _derive(secret, "callback")
+        self.verdict = AESGCM(_derive(secret, "verdict"))
 
 
 class Keyring:
@@ -129,3 +134,24 @@ class Keyring:
             return None
         id_, send, expires_at = named.split(".")
         return (id_, int(send)) if now < int(expires_at) else None
+
+    def seal_typed(self, code: str) -> str:
+        """What a person typed, encrypted for a delivery worker that is to tell a gateway of it.
+
+        Whoever can open it could as well have found the code from its hash: both take the secret key, and no more.
+        """
+        nonce = os.urandom(_NONCE_BYTES)
+        return urlsafe_b64encode(nonce + self._newest.verdict.encrypt(nonce, code.encode(), None)).decode()
+
+    def open_typed(self, sealed: str) -> str | None:
+        """What ``seal_typed`` was given, or None where none of the keys made it."""
+        try:
+            content = urlsafe_b64decode(sealed)
+        except ValueError:
+            return None
+        for keys in self._keys:
+            try:
+                return keys.verdict.decrypt(content[:_NONCE_BYTES], content[_NONCE_BYTES:], None).decode()
+            except (InvalidTag, ValueError):
+                continue
+        return None

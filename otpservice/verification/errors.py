@@ -67,3 +67,7 @@ class OverloadedError(RetryLaterError):
 
 class StoreUnavailableError(RetryLaterError):
     """Redis cannot be reached, is too slow, or does not take writes. Nothing was verified."""
+
+
+class NotReplicatedError(StoreUnavailableError):
+    """Too few replicas have it in time. Nothing verified, but the code or the attempt may be used up."""

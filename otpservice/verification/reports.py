@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -24,8 +25,16 @@ class UnreadableReportError(Exception):
     """A callback's body is not what the gateway documents; the message says what is wrong with it."""
 
 
+class UntrustedReportError(Exception):
+    """The gateway signs its reports, and this one is not signed as it should be; the message says which part."""
+
+
 class ReportReader(Protocol):
     """Reads the reports that a gateway posts to its callback URL."""
 
-    def __call__(self, body: bytes) -> Report:
-        """Raises UnreadableReportError for a body that is none."""
+    def __call__(self, body: bytes, headers: Mapping[str, str], now: float, /) -> Report:
+        """Read one. The names of ``headers`` are in lower case; ``now`` is in seconds since 1970.
+
+        Raises UnreadableReportError for a body that is none, UntrustedReportError for a signature that is wrong
+        or too old.
+        """

@@ -37,9 +37,9 @@ def test_every_setting_is_shown_with_its_default() -> None:
             "max_connections": 10000,
             "delivery": True,
         },
-        "redis": {"url": "redis://127.0.0.1:6379/0", "partitions": 1},
+        "redis": {"url": "redis://127.0.0.1:6379/0", "partitions": 1, "min_replicas_ack": 0},
         **general,
-        "delivery": {"route": ["mobilgroup"], "deadline": 20, "max_backlog": 10000},
+        "delivery": {"route": ["mobilgroup"], "deadline": 20, "max_backlog": 10000, "breaker_rest": 30},
         "gateways": {
             "mobilgroup": {
                 "kind": "mobilgroup",
@@ -112,6 +112,7 @@ def test_no_secret_is_shown() -> None:
         ("unix://:pa55word@/run/redis.sock?db=1", "unix://***@/run/redis.sock?***"),
         ("unix:///run/redis.sock", "unix:///run/redis.sock"),
         ("redis://redis/0?password=pa55word", "redis://redis/0?***"),
+        ("redis+sentinel://user:pa55word@h1:1,h2:2/master/0", "redis+sentinel://***@h1:1,h2:2/master/0"),
     ],
 )
 def test_a_redis_url_is_shown_without_what_may_be_secret(url: str, seen: str) -> None:

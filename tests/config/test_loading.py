@@ -26,6 +26,7 @@ from otpservice.config import (
 )
 from otpservice.config.schema import SettingsSchema, TenantSchema
 from tests.config.examples import API_KEY, DIGEST, SECRET_KEY, document, error_of, errors_of, read
+from tests.support.tls import make_certificates
 
 SMALLEST_TOML = f"""
 secret_keys = ["{SECRET_KEY}"]
@@ -55,6 +56,22 @@ class TestFile:
         path = tmp_path / "otpservice.toml"
         path.write_text(SMALLEST_TOML, encoding="utf-8-sig")
         assert load(path, {}) == read()
+
+    def test_that_names_a_certificate_that_is_not_there_is_refused(self, tmp_path: Path) -> None:
+        path, ca = tmp_path / "otpservice.toml", tmp_path / "ca.pem"
+        path.write_text(f'{SMALLEST_TOML}\n[redis]\nurl = "rediss://h"\ntls_ca = "{ca}"\n')
+        assert load_error(path) == f"redis.tls_ca: the file {ca} cannot be read: No such file or directory"
+        ca.write_text("no certificate")
+        assert load_error(path) == f"redis.tls_ca: the file {ca} holds no certificate in PEM"
+
+    def test_that_names_certificates_in_order_is_read(self, tmp_path: Path) -> None:
+        made = make_certificates(tmp_path / "certificates")
+        path, (cert, key) = tmp_path / "otpservice.toml", made.client
+        files = f'tls_ca = "{made.ca}"\ntls_cert = "{cert}"\ntls_key = "{key}"\n'
+        path.write_text(f'{SMALLEST_TOML}\n[redis]\nurl = "rediss://h"\n{files}')
+        assert load(path, {}).redis.tls_key == str(key)
+        path.write_text(path.read_text().replace(str(key), str(made.server[1])))  # of another certificate
+        assert load_error(path).startswith(f"redis.tls_cert: {cert} and redis.tls_key are no certificate and its key")
 
     def test_that_is_not_there_is_named(self, tmp_path: Path) -> None:
         path = tmp_path / "nowhere.toml"
@@ -288,7 +305,8 @@ class TestErrors:
         assert error_of((path, 1)) == f"{path}: unknown key; did you mean {meant}?"
 
     def test_name_the_known_keys_where_an_unknown_one_resembles_none(self) -> None:
-        assert error_of(("redis.zzz", 1)) == "redis.zzz: unknown key; known here: url, partitions"
+        known = "url, partitions, min_replicas_ack, tls_ca, tls_cert, tls_key"
+        assert error_of(("redis.zzz", 1)) == f"redis.zzz: unknown key; known here: {known}"
 
     def test_tell_of_an_unknown_key_also_where_its_value_cannot_be_looked_up(self) -> None:
         assert len(errors_of(document(("zzz", "env:NOT_SET")))) == 2

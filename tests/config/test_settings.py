@@ -15,12 +15,12 @@ from otpservice.config.schema import (
     DeliverySchema,
     LimitsSchema,
     RedisSchema,
-    Section,
     ServerSchema,
     SettingsSchema,
     TenantSchema,
     VerificationSchema,
 )
+from otpservice.config.section import Section
 from otpservice.config.settings import (
     DeliverySettings,
     LimitSettings,

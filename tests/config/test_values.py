@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otpservice.config import Secret, Settings
+from otpservice.config import MobilgroupSettings, Secret, Settings
 from otpservice.verification.limits import Rule
 from tests.config.examples import (
     API_KEY,
@@ -27,6 +27,7 @@ RANGES = [
     ("server.workers", 1, 64),
     ("server.threads", 1, 1024),
     ("redis.partitions", 1, 1296),
+    ("redis.min_replicas_ack", 0, 10),
     ("verification.code_length", 4, 6),
     ("verification.ttl", 30, 600),
     ("verification.max_attempts", 1, 10),
@@ -161,15 +162,22 @@ class TestRedisUrl:
             "unix:///run/redis.sock?db=1",
             "unix://user:pw@/run/redis.sock",
             "redis://[::1]:6379/0",
+            "redis+sentinel://h1,h2:26380,[::1]:26381/mymaster/0",
+            "rediss+sentinel://user:p%40ss%2F@10.0.0.1/mymaster",
         ],
     )
     def test_is_taken_as_it_is(self, right: str) -> None:
         assert read(("redis.url", right)).redis.url == Secret(right)
 
-    @pytest.mark.parametrize("scheme", ["redis+sentinel", "redis+cluster"])
-    def test_of_a_later_scheme_is_told_so(self, scheme: str) -> None:
-        error = error_of(("redis.url", f"{scheme}://:pa55word@h1,h2/master/0"))
-        assert error == f"redis.url: {scheme}:// is not supported yet; use redis://, rediss:// or unix://"
+    @pytest.mark.parametrize("right", ["redis+cluster://h1:7000,h2", "rediss+cluster://user:p%40ss@10.0.0.1/0"])
+    def test_of_a_cluster_is_taken_with_partitions(self, right: str) -> None:
+        assert read(("redis.url", right), ("redis.partitions", 16)).redis.url == Secret(right)
+
+    @pytest.mark.parametrize("partitions", [1, 15])
+    def test_of_a_cluster_needs_partitions(self, partitions: int) -> None:
+        error = error_of(("redis.url", "redis+cluster://h1"), ("redis.partitions", partitions))
+        assert error.startswith("redis.partitions: must be 16 or more on a cluster")
+        assert error_of(("redis.url", "redis+cluster://h1")) == error
 
     @pytest.mark.parametrize(
         "wrong",
@@ -190,12 +198,60 @@ class TestRedisUrl:
             "unix://run/pa55word.sock",
             "unix://",
             "unix://:1/pa55word@/run/redis.sock",
+            "redis+sentinel://",
+            "redis+sentinel://:pa55word@h1,h2",
+            "redis+sentinel://:pa55word@h1,h2/master/x",
+            "redis+sentinel://:pa55word@h1,,h2/master",
+            "redis+sentinel://:pa55word@h1:0/master",
+            "redis+sentinel://:pa55word@h1:70000/master",
+            "redis+sentinel://:pa55word@h1/master?db=1",
+            "redis+sentinel://:1/pa55word@h1/master",
+            "redis+sentinel://user:1@pa55word@h1/master",
+            "redis+cluster",
         ],
     )
     def test_that_is_wrong_is_not_shown(self, wrong: str) -> None:
         error = error_of(("redis.url", wrong))
         assert error.startswith("redis.url: ")
         assert "pa55word" not in error
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            "redis+cluster://",
+            "redis+cluster://:pa55word@h1:port",
+            "redis+cluster://:pa55word@h1/1",
+            "redis+cluster://h1 ",
+        ],
+    )
+    def test_of_a_cluster_that_is_wrong_is_not_shown(self, wrong: str) -> None:
+        error = error_of(("redis.url", wrong), ("redis.partitions", 16))
+        assert error.startswith("redis.url: ")
+        assert "pa55word" not in error
+
+
+class TestRedisTls:
+    CA = ("redis.tls_ca", "/etc/ca.pem")
+    CERT = ("redis.tls_cert", "/etc/client.pem")
+    KEY = ("redis.tls_key", "/etc/client.key")
+
+    @pytest.mark.parametrize("scheme", ["rediss://h", "rediss+sentinel://h/m"])
+    def test_is_three_paths(self, scheme: str) -> None:
+        redis = read(("redis.url", scheme), self.CA, self.CERT, self.KEY).redis
+        assert (redis.tls_ca, redis.tls_cert, redis.tls_key) == ("/etc/ca.pem", "/etc/client.pem", "/etc/client.key")
+
+    @pytest.mark.parametrize("change", [CA, CERT, KEY])
+    def test_has_no_use_with_a_url_without_it(self, change: tuple[str, str]) -> None:
+        """Else someone believes in a TLS that is not there."""
+        assert error_of(change).startswith(f"{change[0]}: has no use without TLS; redis.url must begin with rediss://")
+
+    def test_needs_the_key_of_a_certificate(self) -> None:
+        assert error_of(("redis.url", "rediss://h"), self.CERT) == "redis.tls_key: is required with tls_cert"
+        assert error_of(("redis.url", "rediss://h"), self.KEY) == "redis.tls_cert: is required with tls_key"
+
+    @pytest.mark.parametrize("wrong", ["ca.pem", "", 1, "/etc/\n"])
+    def test_is_a_path_from_the_root(self, wrong: object) -> None:
+        assert error_of(("redis.url", "rediss://h"), ("redis.tls_ca", wrong)).startswith("redis.tls_ca: must ")
 
 
 class TestLimits:
@@ -251,18 +307,23 @@ class TestRoute:
 class TestGateways:
     def test_take_the_defaults(self) -> None:
         gateway = read().gateways["mobilgroup"]
+        assert isinstance(gateway, MobilgroupSettings)
         assert gateway.name == gateway.kind == "mobilgroup"
         assert gateway.url == "https://tg.mobilgroup.ru/api/send/"
         assert gateway.api_key.reveal() == API_KEY
         assert (gateway.auth, gateway.timeout, gateway.max_in_flight) == ("header", 10, 200)
 
     def test_may_send_their_key_in_the_body(self) -> None:
-        assert read(("gateways.mobilgroup.auth", "body")).gateways["mobilgroup"].auth == "body"
+        gateway = read(("gateways.mobilgroup.auth", "body")).gateways["mobilgroup"]
+        assert isinstance(gateway, MobilgroupSettings)
+        assert gateway.auth == "body"
 
     def test_say_what_they_speak(self) -> None:
         (error,) = errors_of(without("gateways.mobilgroup.kind"))
         assert error == "gateways.mobilgroup.kind: is required"
-        assert error_of(("gateways.mobilgroup.kind", "x")) == ("gateways.mobilgroup.kind: must be one of: mobilgroup")
+        assert error_of(("gateways.mobilgroup.kind", "x")) == (
+            "gateways.mobilgroup.kind: must be one of: mobilgroup, telegram_gateway, http"
+        )
 
     def test_need_a_key(self) -> None:
         assert errors_of(without("gateways.mobilgroup.api_key")) == ("gateways.mobilgroup.api_key: is required",)

@@ -9,10 +9,13 @@ import pytest
 
 from tests.e2e.system import Caller, System, system
 
+STORES = ["valkey", "cluster"]
 
-@pytest.fixture(scope="session")
-def shared_system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    with system(tmp_path_factory.mktemp("shared")) as parts:
+
+@pytest.fixture(scope="session", params=STORES)
+def shared_system(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """On one Valkey, and all again on a cluster."""
+    with system(tmp_path_factory.mktemp("shared"), request.param) as parts:
         yield parts
 
 
@@ -21,6 +24,13 @@ def caller(shared_system: System) -> Iterator[Caller]:
     """A tenant of a service that is left running over all tests."""
     with shared_system.serve() as running:
         yield running
+
+
+@pytest.fixture(params=STORES)
+def any_system(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[System]:
+    """Parts of one's own on one Valkey, and again on a cluster."""
+    with system(tmp_path, request.param) as parts:
+        yield parts
 
 
 @pytest.fixture

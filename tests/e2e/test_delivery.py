@@ -81,7 +81,7 @@ def test_a_callback_overrides_the_answer(caller: Caller) -> None:
 def test_an_answer_does_not_override_a_callback_that_came_before_it(shared_system: System, caller: Caller) -> None:
     id_ = caller.start(new_number("73"))["id"]
     assert caller.settled(id_)["state"] == "delivered"
-    wait_until(lambda: shared_system.valkey.client().xlen("otp:{0}:outbox") == 0, "the answer to be settled")
+    wait_until(lambda: shared_system.queued() == 0, "the answer to be settled")
     assert caller.get(id_)["delivery"]["state"] == "delivered"
 
 

@@ -100,3 +100,16 @@ def test_a_start_while_no_worker_lives_is_sent_by_the_next(own_system: System) -
         with own_system.worker():
             caller.settled(id_)
         assert caller.verify(id_, own_system.sandbox.code(number)).status_code == 200
+
+
+def test_too_few_replicas_verify_nobody_and_the_caller_is_told_that_the_code_may_be_used_up(own_system: System) -> None:
+    number = new_number()
+    own_system.redis_settings = "min_replicas_ack = 1"
+    with own_system.serve() as caller:
+        id_ = caller.start(number)["id"]
+        caller.settled(id_)
+        with httpx.Client(base_url=caller.url, headers=caller.client.headers, timeout=PROMISED_SECONDS) as client:
+            answer = client.post(f"/v1/verifications/{id_}/verify", json={"code": own_system.sandbox.code(number)})
+        assert (answer.status_code, answer.json()["type"]) == (503, "/problems/store-unavailable")
+        assert answer.json()["detail"] == "Nothing was verified, but the code or an attempt may be used up."
+        assert caller.get(id_)["status"] == "verified"  # used up; the caller never heard of a success

@@ -63,7 +63,7 @@ def test_a_number_s_limits_outlive_neither_of_their_two_states(store: Store) -> 
 
 def test_a_readiness_check_leaves_nothing_behind(store: Store) -> None:
     store.verifications.check()
-    until(lambda: not store.client.exists("otp:readiness"), seconds=1)
+    until(lambda: not store.client.exists("otp:{0}:readiness"), seconds=1)
 
 
 def test_all_keys_have_the_documented_names(store: Store) -> None:

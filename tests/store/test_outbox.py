@@ -246,7 +246,7 @@ def test_outboxes_beyond_the_configured_partitions_are_found(store: Store) -> No
 def test_names_of_dead_workers_are_forgotten_once_they_left_nothing(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outbox_module, "_FORGET_CONSUMER_AFTER_MS", 20)
+    monkeypatch.setattr(outbox_module, "FORGET_CONSUMER_AFTER_MS", 20)
     store.start()
 
     async def scenario(opened: Outboxes) -> None:

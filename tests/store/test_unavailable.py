@@ -148,7 +148,7 @@ def test_what_redis_gets_to_after_its_caller_gave_up_changes_nothing(store: Stor
 def test_clocks_that_went_apart_are_set_right_by_the_way(store: Store, seconds: int) -> None:
     """As after a failover to a server whose clock shows another time."""
     made = store.sent()
-    clock = store.verifications._clock
+    clock = store.verifications._runner._nodes.clock("")
     assert clock._offset is not None
     clock._offset += seconds * 1_000_000
     assert store.verify(made).status is Status.VERIFIED

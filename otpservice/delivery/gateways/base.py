@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Protocol
+from decimal import Decimal
+from typing import Protocol, runtime_checkable
 
 from otpservice.verification.lifecycle import Fallback, Outcome
 from otpservice.verification.numbers import mask
+
+# What people typed is told to a gateway beside its sends and takes nothing of what they may use.
+MOST_CONFIRMED_AT_ONCE = 20
 
 _LONGEST_TEXT = 64
 _FEWEST_DIGITS_OF_A_CODE = 4
@@ -50,6 +54,22 @@ class Gateway(Protocol):
         """Close its connections."""
 
 
+@runtime_checkable
+class SelectiveGateway(Protocol):
+    """A gateway that cannot serve every fallback: one that can do nothing but SMS, say."""
+
+    def serves(self, fallback: Fallback) -> bool:
+        """Whether it may be used for a send with that fallback."""
+
+
+@runtime_checkable
+class ConfirmingGateway(Protocol):
+    """A gateway that wants to hear what people typed, for its statistics."""
+
+    async def confirm(self, request_id: str, code: str) -> None:
+        """Tell it the code that was typed for its request. Raises a GatewayError where it did not take that."""
+
+
 class GatewayError(Exception):
     """The gateway did not take the send, so the next one may. ``reason`` is what to record of it."""
 
@@ -67,7 +87,7 @@ class UnavailableError(GatewayError):
 
 
 class NotPermittedError(GatewayError):
-    """It may not reach this number, and is otherwise well: the next gateway may."""
+    """It may not or cannot reach this number, and is otherwise well: the next gateway may."""
 
 
 class AnswerTimeoutError(GatewayError):
@@ -97,6 +117,12 @@ def safe_text(text: object) -> str | None:
     if sum(character.isdigit() for character in printable) >= _FEWEST_DIGITS_OF_A_CODE:
         printable = "".join("*" if character.isdigit() else character for character in printable)
     return printable.strip()[:_LONGEST_TEXT] or None
+
+
+def price_text(price: float | Decimal) -> str:
+    """A price that came as a number, as text: as many decimals as it needs, two at least, four at most."""
+    whole, _, decimals = f"{price:.4f}".partition(".")
+    return f"{whole}.{decimals.rstrip('0'):0<2}"
 
 
 def safe_price(price: object, code: str | None) -> str | None:

@@ -95,8 +95,8 @@ class Mobilgroup:
         await self._client.aclose()
 
 
-def read_report(body: bytes) -> Report:
-    """Read what was posted to a callback URL. Raises UnreadableReportError."""
+def read_report(body: bytes, headers: Mapping[str, str] | None = None, now: float = 0.0) -> Report:
+    """Read what was posted to a callback URL; its headers and time say nothing. Raises UnreadableReportError."""
     try:
         report = json.loads(body)
     except (ValueError, RecursionError):

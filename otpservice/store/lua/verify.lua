@@ -1,9 +1,10 @@
--- KEYS: 1 verification
--- ARGV: tenant, retention (ms), sends offered, rules of wrong codes, then for each secret key: key id, binding digest, a code hash for each send, latest time
+-- KEYS: 1 verification, 2 verdicts (only where a gateway wants to hear what was typed)
+-- ARGV: tenant, retention (ms), sends offered, rules of wrong codes, what was typed (sealed), how many gateways want it, their names, then for each secret key: key id, binding digest, a code hash for each send; latest time
 -- Returns: {'verified', fields, watched prefix ('')} | {'incorrect', attempts left} | {'rate-limited', ms} | {'code-not-sent'} | {'incomparable'} (no key or send that the hash was made with) | {'ended', status} | {'not-found'} | {'too-late', now}
--- include clock deadline limits verification
+-- include clock deadline limits verification verdicts
 local retention, sends = tonumber(ARGV[2]), tonumber(ARGV[3])
-local rules, offers = read_rules(4)
+local rules, verdict = read_rules(4)
+local offers = verdict + 2 + tonumber(ARGV[verdict + 1])
 
 local verification = read(KEYS[1], ARGV[1])
 if not verification then
@@ -35,6 +36,7 @@ end
 if not is_comparable then
   return { 'incomparable' }
 end
+tell(KEYS[2], verification, verdict)
 if code_matches and binding_matches then
   finish(KEYS[1], verification, 'verified', retention)
   return { 'verified', public(verification), verification.w or '' }
