@@ -6,8 +6,6 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Collection
-from functools import partial
 
 from otpservice.api.app import Parts
 from otpservice.api.overload import PROBES
@@ -16,7 +14,7 @@ from otpservice.delivery.confirming import Confirming
 from otpservice.delivery.fleet import Fleet
 from otpservice.delivery.gateways.base import ConfirmingGateway
 from otpservice.delivery.route import Route
-from otpservice.delivery.worker import Worker
+from otpservice.delivery.worker import CallbackUrl, Worker
 from otpservice.gateway_wiring import confirming_gateways, gateway, report_readers
 from otpservice.store import opening
 from otpservice.store.gateways import GatewayStates
@@ -76,9 +74,7 @@ def delivery_worker(settings: Settings) -> Worker:
     return Worker(
         outbox,
         route,
-        partial(
-            _callback_url, keyring, settings.public_url, _callback_seconds(settings), report_readers(settings).keys()
-        ),
+        _callback_url(keyring, settings),
         {number: code.reveal() for number, code in settings.test_numbers.items()},
         time.monotonic,
         companions,
@@ -119,16 +115,16 @@ def _policy(tenant: TenantSettings, settings: Settings) -> Policy:
     )
 
 
-def _callback_seconds(settings: Settings) -> int:
-    """How long a callback is good for: until the verification is surely forgotten, when a report changes nothing."""
+def _callback_url(keyring: Keyring, settings: Settings) -> CallbackUrl:
+    """Where gateways report: at an address that is good until the verification is surely forgotten."""
     retention = max(tenant.verification.retention for tenant in settings.tenants.values())
-    return LONGEST_LIFE_MS // 1000 + retention + _CLOCK_SKEW_SECONDS
+    seconds = LONGEST_LIFE_MS // 1000 + retention + _CLOCK_SKEW_SECONDS
+    reporting = report_readers(settings).keys()
 
+    def callback_url(gateway: str, id: str, send: int) -> str | None:
+        if settings.public_url is None or gateway not in reporting:
+            return None
+        token = keyring.callback_token(gateway, id, send, int(time.time()) + seconds)
+        return f"{settings.public_url}/v1/callbacks/{gateway}/{token}"
 
-def _callback_url(
-    keyring: Keyring, public_url: str | None, seconds: int, reporting: Collection[str], gateway: str, id: str, send: int
-) -> str | None:
-    if public_url is None or gateway not in reporting:
-        return None
-    token = keyring.callback_token(gateway, id, send, int(time.time()) + seconds)
-    return f"{public_url}/v1/callbacks/{gateway}/{token}"
+    return callback_url

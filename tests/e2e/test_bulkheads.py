@@ -37,7 +37,7 @@ def _black_hole() -> Iterator[tuple[str, list[socket.socket]]]:
 
 def _settings(system: System, hanging: str, port: int) -> Path:
     """A route of two: the first hangs, the second is the sandbox."""
-    path = system.settings(port=port)
+    path = system.settings(port=port, deadline=120)
     text = path.read_text("utf-8")
     second = re.search(r"(?s)\[gateways\.mobilgroup\].*?\n\n", text)
     assert second is not None

@@ -15,6 +15,7 @@ import pytest
 
 from otpservice.verification.digests import Keyring
 from tests.e2e.system import Caller, System, digit_runs, new_number, other_than, system, wait_until
+from tests.support.policies import EXPIRES
 
 ROUTE = ("telegram", "inhouse_sms", "inhouse_call")
 INHOUSE = Path(__file__).parents[2] / "config" / "gateways" / "inhouse.toml"
@@ -140,7 +141,7 @@ def test_reports_are_believed_only_when_telegram_signed_them(caller: Caller, par
     id_ = caller.start(number)["id"]
     before = caller.settled(id_)
     assert before["state"] == "sent"
-    token = Keyring([parts.secret_key.encode()]).callback_token("telegram", id_, 1, int(time.time()) + 60)
+    token = Keyring([parts.secret_key.encode()]).callback_token("telegram", id_, 1, EXPIRES)
     body = json.dumps({"request_id": "1", "phone_number": number, "delivery_status": {"status": "read"}}).encode()
 
     def post(key: str, timestamp: int, body_sent: bytes = body) -> int:
