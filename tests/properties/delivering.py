@@ -40,6 +40,31 @@ class Delivering(Machine):
         self.settle(worker, task, outcome, gateway)
 
     @precondition(lambda self: self.has_tasks)
+    @rule(choice=some.choices, code=some.codes, outcome=some.outcomes, gateway=some.gateways)
+    def a_resend_overtakes_a_send(self, choice: int, code: str, outcome: Outcome, gateway: str) -> None:
+        """The answer of the gateway comes when its send is no longer the current one."""
+        worker, task = self.task(choice)
+        self.arm(worker, task, code)
+        self.resend_when_due(self.model.lives[task.entry.id], None)
+        self.settle(worker, task, outcome, gateway)
+
+    @precondition(lambda self: self.has_tasks)
+    @rule(choice=some.choices, code=some.codes, outcomes=st.tuples(some.outcomes, some.outcomes), by=some.two_gateways)
+    def a_report_comes_before_the_answer(
+        self, choice: int, code: str, outcomes: tuple[Outcome, Outcome], by: tuple[str, str]
+    ) -> None:
+        """Of the same gateway, or of another that was tried first."""
+        worker, task = self.task(choice)
+        self.arm(worker, task, code)
+        life = self.model.lives[task.entry.id]
+        id_, send, number = life.id, task.entry.send, life.request.number
+        self.same(
+            lambda: self.world.verifications.report(id_, send, by[0], number, outcomes[0]),
+            lambda: self.model.report(id_, send, by[0], number, outcomes[0]),
+        )
+        self.settle(worker, task, outcomes[1], by[1])
+
+    @precondition(lambda self: self.has_tasks)
     @rule(name=some.workers)
     def a_worker_dies(self, name: str) -> None:
         """It forgets everything; Redis still holds it for the owner of what it had read."""

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, TypeVar
 from hypothesis.stateful import RuleBasedStateMachine
 
 from otpservice.store.outbox import Armed, Refused
-from otpservice.verification.lifecycle import DeliveryState, Outcome, Status, Verification
+from otpservice.verification.lifecycle import DeliveryState, Fallback, Outcome, Status, Verification
 from tests.properties.model import Life, Model
 from tests.properties.world import Delivering, Task, World, told
 
@@ -80,6 +80,20 @@ class Machine(RuleBasedStateMachine):
         self.compared[life.id] += is_accepted or answer[0] == "IncorrectCodeError"
         assert self.accepted[life.id] <= 1
         assert self.compared[life.id] <= life.policy.max_attempts
+
+    def resend_now(self, life: Life, fallback: Fallback | None) -> None:
+        """Ask for a new code, perhaps too soon."""
+        self.same(
+            lambda: self.world.verifications.resend(life.id, fallback, life.policy),
+            lambda: self.model.resend(life.id, fallback, life.policy),
+        )
+
+    def resend_when_due(self, life: Life, fallback: Fallback | None) -> None:
+        """Wait as long as one has to, and ask for a new code."""
+        due = (life.last_send + life.policy.resend_after_ms) * 1000
+        if due > self.world.clock.now_us:
+            self.world.clock.move(due - self.world.clock.now_us)
+        self.resend_now(life, fallback)
 
     def arm(self, worker: Delivering, task: Task, code: str) -> None:
         """Store the hash of a code, as a worker does before it sends."""

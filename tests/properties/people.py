@@ -23,14 +23,17 @@ class People(Machine):
         id_ = answer.verification.id if isinstance(answer, Started) else "none"
         agree(answer, told(lambda: self.model.start(id_, request, policy)))
 
-    @rule(tenant=some.tenants, request=some.requests, code=some.codes)
-    def start_and_have_it_sent(self, tenant: str, request: Start, code: str) -> None:
+    @rule(tenant=some.tenants, request=some.requests, code=some.codes, steps=st.sampled_from([1, 2, 3, 3]))
+    def start_and_have_it_sent(self, tenant: str, request: Start, code: str, steps: int) -> None:
+        """Read, armed and settled, or only as far as that."""
         self.start(tenant, request)
         worker = self.world.workers["first"]
         for entry in self.world.read(worker, 100):
             [task] = [task for task in worker.tasks if task.entry == entry]
-            self.arm(worker, task, code)
-            self.settle(worker, task, some.ARRIVED, "one")
+            if steps > 1:
+                self.arm(worker, task, code)
+            if steps > 2:
+                self.settle(worker, task, some.ARRIVED, "one")
 
     @precondition(lambda self: self.has_lives)
     @rule(choice=some.choices, which=some.choices_of_code, binding=some.choices_of_binding)
@@ -60,14 +63,10 @@ class People(Machine):
     @precondition(lambda self: self.has_lives)
     @rule(choice=some.choices, fallback=st.none() | st.sampled_from(Fallback), is_patient=st.booleans())
     def resend(self, choice: int, fallback: Fallback | None, is_patient: bool) -> None:
-        life = self.life(choice)
-        due = (life.last_send + life.policy.resend_after_ms) * 1000
-        if is_patient and due > self.world.clock.now_us:
-            self.world.clock.move(due - self.world.clock.now_us)
-        self.same(
-            lambda: self.world.verifications.resend(life.id, fallback, life.policy),
-            lambda: self.model.resend(life.id, fallback, life.policy),
-        )
+        if is_patient:
+            self.resend_when_due(self.life(choice), fallback)
+        else:
+            self.resend_now(self.life(choice), fallback)
 
     @precondition(lambda self: self.has_lives)
     @rule(choice=some.choices, is_cancelled=st.sampled_from([True, False, False, False]))

@@ -19,6 +19,7 @@ _SECOND = 1_000_000
 tenants = st.sampled_from(["login", "signup"])
 workers = st.sampled_from(["first", "second", "third"])
 gateways = st.sampled_from(["one", "two"])
+two_gateways = st.tuples(gateways, gateways)
 codes = st.sampled_from(["246802", "313579", "864209", "470813"])  # in no number
 refusals = st.sampled_from(sorted(REFUSALS))
 choices = st.integers(0, 50)
