@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from otpservice.verification.digests import Keyring
-from tests.e2e.system import Caller, Sandbox, System, Valkey, wait_until
+from tests.e2e.stores import Valkey
+from tests.e2e.system import Caller, Sandbox, System, wait_until
 
 _SETTINGS = """\
 secret_keys = ["{secret_key}"]

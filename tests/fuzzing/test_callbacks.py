@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import Any
 
 import httpx
@@ -31,9 +32,10 @@ def waiting(caller: Caller) -> dict[str, Any]:
     return {**started, "full": number}
 
 
-def token_for(caller: Caller, id: str, send: int = 1, gateway: str = "mobilgroup") -> str:
+def token_for(caller: Caller, id: str, send: int = 1, gateway: str = "mobilgroup", life: int = 3600) -> str:
+    """A token that is good for ``life`` seconds."""
     assert isinstance(caller.system, GenerousSystem)
-    return caller.system.keyring.callback_token(gateway, id, send)
+    return caller.system.keyring.callback_token(gateway, id, send, int(time.time()) + life)
 
 
 def post(caller: Caller, token: str, body: bytes, content_type: str = "application/json") -> httpx.Response:
@@ -81,7 +83,10 @@ def test_a_valid_token_with_a_wild_body_changes_at_most_the_delivery(
 
 
 @effort(100)
-@given(token=bodies.texts | st.from_regex(r"v[0-9a-z]{2}[\w-]{22}\.[0-9]{1,4}\.[\w-]{0,30}", fullmatch=True))
+@given(
+    token=bodies.texts
+    | st.from_regex(r"v[0-9a-z]{2}[\w-]{22}\.[0-9]{1,4}(\.[0-9]{1,12})?\.[\w-]{0,30}", fullmatch=True)
+)
 def test_a_token_that_is_none_is_refused(caller: Caller, waiting: dict[str, Any], token: str) -> None:
     escaped = "".join(f"%{byte:02x}" for byte in token.encode("utf-8", "surrogatepass"))
     assert post(caller, escaped, b"{}").status_code == 404
@@ -115,6 +120,15 @@ def test_a_token_of_another_send_changes_nothing(caller: Caller, waiting: dict[s
     number = waiting["full"].removeprefix("+")
     body = f'{{"number": "{number}", "state": "not_delivered"}}'.encode()
     assert post(caller, token_for(caller, waiting["id"], send), body).status_code == 204
+    assert caller.get(waiting["id"]) == before
+
+
+@pytest.mark.parametrize("life", [0, -1, -1_000_000_000])
+def test_a_token_whose_time_is_over_changes_nothing(caller: Caller, waiting: dict[str, Any], life: int) -> None:
+    before = caller.get(waiting["id"])
+    number = waiting["full"].removeprefix("+")
+    body = f'{{"number": "{number}", "state": "not_delivered"}}'.encode()
+    assert post(caller, token_for(caller, waiting["id"], life=life), body).status_code == 404
     assert caller.get(waiting["id"]) == before
 
 

@@ -8,7 +8,7 @@ nothing depends on how long a test takes, and a moment can be hit to the microse
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -139,21 +139,61 @@ class Clock:
 
 
 class HeldRedis(redis.Redis):
-    """A client whose scripts run by a held clock."""
+    """A client whose scripts run by a held clock, which also tells it the time."""
 
     clock: Clock
 
-    def evalsha(self, sha: str, numkeys: int, *keys_and_args: Any) -> Any:
-        return self.clock.run(sha, numkeys, *keys_and_args)
+    def execute_command(self, *command: Any, **options: Any) -> Any:
+        match command:
+            case ["EVALSHA", *call]:
+                return self.clock.run(*call)
+            case ["TIME"]:
+                return divmod(self.clock.now_us, 1_000_000)
+        return super().execute_command(*command, **options)  # type: ignore[no-untyped-call]
+
+    def pipeline(self, transaction: bool = True, shard_hint: Any = None) -> Any:
+        assert not transaction, "what runs as a whole cannot be held between its commands"
+        return HeldPipeline(self)
+
+
+class HeldPipeline:
+    """Runs what it was given one after the other: to each key that is what a pipeline without a transaction does."""
+
+    def __init__(self, client: HeldRedis) -> None:
+        self._client = client
+        self._commands: list[Sequence[Any]] = []
+
+    def __enter__(self) -> HeldPipeline:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._commands.clear()
+
+    def execute_command(self, *command: Any) -> HeldPipeline:
+        self._commands.append(command)
+        return self
+
+    def execute(self, *, raise_on_error: bool) -> list[Any]:
+        assert not raise_on_error
+        return [self._reply(command) for command in self._commands]
+
+    def _reply(self, command: Sequence[Any]) -> Any:
+        try:
+            return self._client.execute_command(*command)
+        except redis.ResponseError as error:
+            return error
 
 
 class HeldAsyncRedis(redis.asyncio.Redis):
-    """The same for an event loop, which it blocks."""
+    """The same for an event loop, which it blocks. No script of a worker is sent in a pipeline."""
 
     clock: Clock
 
-    async def evalsha(self, sha: str, numkeys: int, *keys_and_args: Any) -> Any:
-        return self.clock.run(sha, numkeys, *keys_and_args)
+    async def execute_command(self, *command: Any, **options: Any) -> Any:
+        match command:
+            case ["EVALSHA", *call]:
+                return self.clock.run(*call)
+        return await super().execute_command(*command, **options)  # type: ignore[no-untyped-call]
 
 
 def held(clock: Clock, url: str) -> tuple[HeldRedis, HeldAsyncRedis]:

@@ -49,20 +49,63 @@ class Delivering(Machine):
         self.settle(worker, task, outcome, gateway)
 
     @precondition(lambda self: self.has_tasks)
-    @rule(choice=some.choices, code=some.codes, outcomes=st.tuples(some.outcomes, some.outcomes), by=some.two_gateways)
-    def a_report_comes_before_the_answer(
-        self, choice: int, code: str, outcomes: tuple[Outcome, Outcome], by: tuple[str, str]
+    @rule(choice=some.choices, code=some.codes, outcomes=some.three_outcomes, by=some.three_gateways)
+    def reports_come_before_and_after_the_answer(
+        self, choice: int, code: str, outcomes: tuple[Outcome, Outcome, Outcome], by: tuple[str, str, str]
     ) -> None:
         """Of the same gateway, or of another that was tried first."""
         worker, task = self.task(choice)
         self.arm(worker, task, code)
         life = self.model.lives[task.entry.id]
-        id_, send, number = life.id, task.entry.send, life.request.number
-        self.same(
-            lambda: self.world.verifications.report(id_, send, by[0], number, outcomes[0]),
-            lambda: self.model.report(id_, send, by[0], number, outcomes[0]),
-        )
+        self.report(life, task.entry.send, by[0], outcomes[0])
         self.settle(worker, task, outcomes[1], by[1])
+        self.report(life, task.entry.send, by[2], outcomes[2])
+
+    @precondition(lambda self: self.has_tasks)
+    @rule(
+        choice=some.choices,
+        codes=st.tuples(some.codes, some.codes),
+        outcomes=st.tuples(some.outcomes, some.outcomes),
+        by=some.two_gateways,
+        is_late=st.booleans(),
+        is_used=st.booleans(),
+        is_rotated=st.sampled_from([True, False, False]),
+    )
+    def a_slow_worker_is_taken_for_dead(
+        self,
+        choice: int,
+        codes: tuple[str, str],
+        outcomes: tuple[Outcome, Outcome],
+        by: tuple[str, str],
+        is_late: bool,
+        is_used: bool,
+        is_rotated: bool,
+    ) -> None:
+        """Another arms a code of its own, and one of them ends first; perhaps the person uses the newer code before."""
+        worker, task = self.task(choice)
+        other = self.world.workers["third" if worker is self.world.workers["first"] else "first"]
+        names = [name for who in (worker, other) for name, known in self.world.workers.items() if known is who]
+        self.arm(worker, task, codes[0])
+        self.world.claim(other)
+        taken = [found for found in other.tasks if found.entry == task.entry]
+        if is_rotated:
+            self.model.eras = [max(self.model.eras) + 1, *self.model.eras][:4]
+            self.world.rotate(self.model.eras)
+            worker, other = (self.world.workers[name] for name in names)
+        for found in taken:
+            self.arm(other, found, codes[1])
+        life = self.model.lives[task.entry.id]
+        if is_used:
+            right, bound, policy = self.code(life, "right"), life.request.binding, life.policy
+            answer = self.same(
+                lambda: self.world.verifications.verify(life.id, right, bound, policy),
+                lambda: self.model.verify(life.id, right, bound, policy),
+            )
+            self.count(life, answer)
+        first = [(worker, task, outcomes[0], by[0])]
+        second = [(other, found, outcomes[1], by[1]) for found in taken]
+        for ending in second + first if is_late else first + second:
+            self.settle(*ending)
 
     @precondition(lambda self: self.has_tasks)
     @rule(name=some.workers)

@@ -25,6 +25,10 @@ class Gcra:
         """Count one more."""
         self.arrival = self._next(now)
 
+    def give_back(self) -> None:
+        """Count one less."""
+        self.arrival -= self.interval
+
     def _next(self, now: int) -> Fraction:
         # Never further ahead than a full window, so that a clock set back locks nobody out.
         return min(max(self.arrival, Fraction(now)), now + self.window) + self.interval
@@ -44,3 +48,8 @@ class Gcras:
         """Count one more under every rule."""
         for rule in self.rules:
             rule.take(now)
+
+    def give_back(self) -> None:
+        """Undo what ``take`` counted."""
+        for rule in self.rules:
+            rule.give_back()

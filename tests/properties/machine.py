@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, ClassVar, TypeVar
 
 from hypothesis.stateful import RuleBasedStateMachine
 
 from otpservice.store.outbox import Armed, Refused
 from otpservice.verification.lifecycle import DeliveryState, Fallback, Outcome, Status, Verification
-from tests.properties.model import Life, Model
+from tests.properties.model import Code, Life, Model
 from tests.properties.world import Delivering, Task, World, told
 
 _Thing = TypeVar("_Thing")
@@ -62,7 +63,7 @@ class Machine(RuleBasedStateMachine):
     def code(self, life: Life, which: str) -> str:
         """A code to hand in: the right one where there is one, one that was, or one that never was."""
         if which == "right" and life.code is not None:
-            return life.code
+            return life.code.text
         if which == "old" and life.id in self.codes:
             return self.codes[life.id][0]
         return "0" * life.request.code_length
@@ -99,16 +100,24 @@ class Machine(RuleBasedStateMachine):
         """Store the hash of a code, as a worker does before it sends."""
         entry = task.entry
         code = code[: entry.code_length]
+        armed_by = Code(entry.send, code, self.model.eras[0])
         answer = self.same(
-            lambda: self.world.arm(worker, task, code),
+            lambda: self.without_digest(told(lambda: self.world.arm(worker, task, code)), task),
             lambda: self.model.arm(entry.id, entry.send, entry.deadline, code),
         )
         match answer:
             case Armed():
-                task.code = code
+                task.code = armed_by
                 self.codes.setdefault(entry.id, []).append(code)
             case Refused(reason):
-                task.code, task.refusal = None, reason
+                task.armed, task.code, task.refusal = None, None, reason
+
+    def without_digest(self, answer: Any, task: Task) -> Any:
+        """What an arming says, but for the digest, which the task keeps: the model has no digests."""
+        if not isinstance(answer, Armed):
+            return answer
+        task.armed = answer
+        return replace(answer, code_digest="")
 
     def settle(self, worker: Delivering, task: Task, outcome: Outcome, gateway: str) -> None:
         """Record the outcome, as a worker does: of a refused send a failure, or nothing."""
@@ -119,9 +128,17 @@ class Machine(RuleBasedStateMachine):
             by = None
         self.same(
             lambda: self.world.settle(worker, task, recorded, by),
-            lambda: self.model.settle(task.entry.id, task.entry.send, recorded, by),
+            lambda: self.model.settle(task.entry.id, task.entry.send, recorded, by, task.code),
         )
         worker.tasks.remove(task)
+
+    def report(self, life: Life, send: int, gateway: str, outcome: Outcome) -> None:
+        """A gateway says what became of a send, of the right number."""
+        number = life.request.number
+        self.same(
+            lambda: self.world.verifications.report(life.id, send, gateway, number, outcome),
+            lambda: self.model.report(life.id, send, gateway, number, outcome),
+        )
 
     def is_an_end_near(self) -> bool:
         """While Redis refuses writes, keys go by its own clock: one might go away."""

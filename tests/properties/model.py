@@ -6,7 +6,7 @@ No scripts, no keys, no hashes: a clear code is a clear code here, and one thing
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from otpservice.store.outbox import Armed, Refused
 from otpservice.store.verifications import Start, Started
@@ -18,6 +18,7 @@ from otpservice.verification.errors import (
     NotFoundError,
     OverloadedError,
     RateLimitedError,
+    StoreUnavailableError,
     TooSoonError,
 )
 from otpservice.verification.lifecycle import Delivery, DeliveryState, Fallback, Outcome, Status, Verification
@@ -29,6 +30,15 @@ from tests.properties.gcra import Gcras
 DAY_MS = 86_400_000
 LONGEST_LIFE_MS = 600_000
 _QUEUED = Delivery(DeliveryState.QUEUED, None, None, None, None)
+
+
+@dataclass(frozen=True)
+class Code:
+    """What a send was armed with; ``era`` names the secret key that it was hashed under."""
+
+    send: int
+    text: str
+    era: int
 
 
 @dataclass
@@ -48,10 +58,11 @@ class Life:
     sends_left: int
     send: int = 1
     status: Status = Status.PENDING
-    code: str | None = None
-    code_era: int = 0
+    code: Code | None = None
     delivery: Delivery = _QUEUED
-    reporter: str | None = None
+    request_id: str | None = None
+    reporter: str | None = None  # the gateway that reported last of this send
+    is_reported: bool = False  # whether ``delivery`` is what it reported
 
     def view(self) -> Verification:
         may_resend = self.status is Status.PENDING and self.sends_left > 0
@@ -99,10 +110,11 @@ class Model:
 
     def start(self, id: str, request: Start, policy: Policy) -> Started:
         """``id`` is what it is called if it comes to be."""
-        self._charge(policy.tenant_rules, "tenant", policy.tenant)
         key = (policy.tenant, request.number, request.idempotency_key or "", self.eras[0])
         first = self._firsts.get(key) if request.idempotency_key is not None else None
-        if first is not None and self.now <= first.created + DAY_MS:
+        is_replay = first is not None and self.now <= first.created + DAY_MS
+        self._admit(request, policy, is_replay=is_replay)
+        if first is not None and is_replay:
             earlier = self._present(first.id)
             return Started(earlier.view() if earlier else _forgotten(first, request, policy), replayed=True)
         self._require_room(policy)
@@ -133,9 +145,11 @@ class Model:
         limits = self._of_number("failures", policy.failure_rules, policy, life.request.number, life.era)
         if (wait := limits.wait_ms(self.clock())) > 0:
             raise RateLimitedError("number-failures", wait)
+        if life.code.era not in self.eras or life.send > policy.max_sends:
+            raise StoreUnavailableError("", 5000)  # nothing to compare with, so nothing is wrong and nothing is counted
         bound = life.request.binding
         is_bound = binding is None if bound is None else binding == bound and life.era in self.eras
-        if code == life.code and life.code_era in self.eras and is_bound:
+        if code == life.code.text and is_bound:
             self._end(life, Status.VERIFIED)
             return life.view()
         limits.take(self.clock())
@@ -158,7 +172,7 @@ class Model:
         life.expires = min(self.now + policy.ttl_ms, life.created + LONGEST_LIFE_MS)
         life.gone = life.expires + policy.retention_ms
         life.fallback = fallback or life.fallback
-        life.code, life.delivery, life.reporter = None, _QUEUED, None
+        life.code, life.delivery, life.request_id, life.reporter, life.is_reported = None, _QUEUED, None, None, False
         self._enqueue(life)
         return life.view()
 
@@ -183,31 +197,60 @@ class Model:
             return Refused(life.status)
         if self.now >= deadline:
             return Refused("deadline")
-        life.code, life.code_era = code, self.eras[0]
+        life.code = Code(send, code, self.eras[0])
         life.delivery = Delivery(DeliveryState.SENDING, None, None, None, None)
-        return Armed(life.policy.tenant, life.request.number, life.fallback, deadline - self.now)
+        return Armed(life.policy.tenant, life.request.number, life.fallback, deadline - self.now, "")
 
-    def settle(self, id: str, send: int, outcome: Outcome | None, gateway: str | None) -> bool:
-        """A report overrides the answer, but for a failure that another gateway than the last one reported."""
-        self._outbox.discard((id, send))
+    def settle(self, id: str, send: int, outcome: Outcome | None, gateway: str | None, armed: Code | None) -> bool:
+        """What a worker says in the end of a send that went out with ``armed``, None where none did.
+
+        - Where another has armed a code since and it may still be used, the send is that one's: it stays in the outbox.
+        - Else it leaves the outbox. Its outcome counts only while it is the current send.
+        - A report overrides the answer, but for a failure that another gateway than the answering one reported.
+        - With no report, the first word counts, and of the worker whose code may still be used also a later one.
+        """
         life = self._kept(id)
-        if outcome is None or life is None or life.send != send:
+        is_current = life is not None and life.send == send
+        if life is not None and is_current and armed is not None and life.code not in {None, armed}:
             return False
-        if life.reporter is not None and (life.reporter == gateway or life.delivery.state is not DeliveryState.FAILED):
+        self._outbox.discard((id, send))
+        if outcome is None or life is None or not is_current:
             return False
-        life.delivery = _delivery(outcome, gateway)
+        if life.reporter is not None:
+            is_overridden = life.reporter == gateway or life.delivery.state is not DeliveryState.FAILED
+        else:
+            is_overridden = not life.delivery.state.is_open and (armed is None or armed != life.code)
+        if is_overridden:
+            return False
+        life.delivery, life.request_id, life.is_reported = _delivery(outcome, gateway), outcome.request_id, False
         return True
 
     def report(self, id: str, send: int, gateway: str, number: str, outcome: Outcome) -> str:
+        """What a gateway says of the current send, before or after the worker does.
+
+        - What was reported to be delivered is final; what a gateway only answered is not.
+        - Of another gateway than the one that speaks for the send, a failure says nothing, and that it has sent says
+          something only where the send has failed; that it has delivered always counts.
+        - Price and id of the same gateway's earlier word stay where this one has none, but a failure has no price
+          unless it says so.
+        """
         life = self._kept(id)
         if life is None or life.send != send:
             return "stale"
         if number != life.request.number or life.era not in self.eras:
             return "wrong-number"
-        is_other = life.delivery.gateway not in {None, gateway}
-        if life.delivery.state is DeliveryState.DELIVERED or (outcome.state is DeliveryState.FAILED and is_other):
+        before, has_failed = life.delivery, outcome.state is DeliveryState.FAILED
+        if before.state is DeliveryState.DELIVERED and life.is_reported:
             return "unchanged"
-        life.delivery, life.reporter = _delivery(outcome, gateway), gateway
+        if before.gateway not in {None, gateway}:
+            is_news = before.state is DeliveryState.FAILED and not has_failed
+            if outcome.state is not DeliveryState.DELIVERED and not is_news:
+                return "unchanged"
+        elif before.gateway == gateway:
+            price = outcome.price if has_failed else outcome.price or before.price
+            outcome = replace(outcome, price=price, request_id=outcome.request_id or life.request_id)
+        life.delivery, life.request_id, life.is_reported = _delivery(outcome, gateway), outcome.request_id, True
+        life.reporter = gateway
         return "recorded"
 
     @property
@@ -256,7 +299,7 @@ class Model:
         life.status, life.code, life.gone = status, None, self.now + life.policy.retention_ms
 
     def _require_room(self, policy: Policy) -> None:
-        if self.backlog >= policy.max_backlog:
+        if self.backlog > policy.max_backlog:
             raise OverloadedError("", 5000)
 
     def _enqueue(self, life: Life) -> None:
@@ -267,8 +310,24 @@ class Model:
         limits = self._of_number("starts", policy.number_rules, policy, number, era)
         self._take(limits, "number")
 
-    def _charge(self, rules: tuple[Rule, ...], limit: str, *name: str) -> None:
-        self._take(self._limits.setdefault((limit, *name), Gcras(rules)), limit)
+    def _admit(self, request: Start, policy: Policy, *, is_replay: bool) -> None:
+        """The limits on what is no number: one refuses for all, and what that or a replay was charged is given back.
+
+        What the number's limit or the backlog refuses later stays charged.
+        """
+        rules: dict[tuple[str, ...], tuple[Rule, ...]] = {("tenant", policy.tenant): policy.tenant_rules}
+        if request.ip is not None:
+            rules = {("ip", policy.tenant, request.ip, str(self.eras[0])): policy.ip_rules, **rules}
+        limits = {name: self._limits.setdefault(name, Gcras(rules[name])) for name in rules}
+        waits = {name: limit.wait_ms(self.clock()) for name, limit in limits.items()}
+        refusing = [(name[0], wait) for name, wait in waits.items() if wait > 0]
+        for name, limit in limits.items():
+            if waits[name] == 0:
+                limit.take(self.clock())
+                if refusing or is_replay:
+                    limit.give_back()
+        if refusing and not is_replay:
+            raise RateLimitedError(*refusing[0])
 
     def _of_number(self, kind: str, rules: tuple[Rule, ...], policy: Policy, number: str, era: int) -> Gcras:
         """The limits of a number are under the secret key that was the newest."""

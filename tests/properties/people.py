@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
@@ -36,14 +38,21 @@ class People(Machine):
                 self.settle(worker, task, some.ARRIVED, "one")
 
     @precondition(lambda self: self.has_lives)
-    @rule(choice=some.choices, which=some.choices_of_code, binding=some.choices_of_binding)
-    def verify(self, choice: int, which: str, binding: str) -> None:
+    @rule(
+        choice=some.choices,
+        which=some.choices_of_code,
+        binding=some.choices_of_binding,
+        max_sends=st.sampled_from([None] * 9 + [1]),
+    )
+    def verify(self, choice: int, which: str, binding: str, max_sends: int | None) -> None:
+        """Perhaps where the operator has lowered ``max_sends`` since."""
         life = self.life(choice)
+        policy = replace(life.policy, max_sends=max_sends or life.policy.max_sends)
         bindings = {"same": life.request.binding, "none": None, "other": "another session", "empty": ""}
         code, bound = self.code(life, which), bindings[binding]
         answer = self.same(
-            lambda: self.world.verifications.verify(life.id, code, bound, life.policy),
-            lambda: self.model.verify(life.id, code, bound, life.policy),
+            lambda: self.world.verifications.verify(life.id, code, bound, policy),
+            lambda: self.model.verify(life.id, code, bound, policy),
         )
         self.count(life, answer)
 

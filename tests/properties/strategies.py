@@ -20,6 +20,7 @@ tenants = st.sampled_from(["login", "signup"])
 workers = st.sampled_from(["first", "second", "third"])
 gateways = st.sampled_from(["one", "two"])
 two_gateways = st.tuples(gateways, gateways)
+three_gateways = st.tuples(gateways, gateways, gateways)
 codes = st.sampled_from(["246802", "313579", "864209", "470813"])  # in no number
 refusals = st.sampled_from(sorted(REFUSALS))
 choices = st.integers(0, 50)
@@ -33,6 +34,7 @@ requests = st.builds(
     code_length=st.sampled_from([4, 5, 6]),
     binding=st.sampled_from([None, None, "a session", ""]),
     purpose=st.sampled_from([None, "login"]),
+    ip=st.sampled_from([None, "203.0.113.9", "2001:db8::9"]),
     idempotency_key=st.sampled_from([None, None, "first key", "second key"]),
 )
 
@@ -48,9 +50,11 @@ outcomes = st.sampled_from(
         ARRIVED,
         Outcome(DeliveryState.SENT, Channel.SMS, "the number has no Telegram", "3.00", "request-2"),
         Outcome(DeliveryState.SENT, None, "a state of its own", None, None, is_recognised=False),
-        Outcome(DeliveryState.FAILED, None, "not_delivered"),
+        Outcome(DeliveryState.DELIVERED, Channel.VOICE, None, None, None),
+        Outcome(DeliveryState.FAILED, None, "not_delivered", None, "request-3"),
     ]
 )
+three_outcomes = st.tuples(outcomes, outcomes, outcomes)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from hypothesis.stateful import invariant, precondition, rule, run_state_machine
 
 from otpservice.store.outbox import Armed
 from otpservice.store.verifications import Start
-from otpservice.verification.lifecycle import Outcome, Status
+from otpservice.verification.lifecycle import DeliveryState, Fallback, Outcome, Status
 from tests.profiles import effort
 from tests.properties import strategies as some
 from tests.properties.delivering import Delivering
@@ -107,7 +107,7 @@ class LifeCycle(People, Delivering):
             settled = told(lambda: self.world.settle(worker, task, outcome, "one"))
         assert not isinstance(armed, Armed)
         if isinstance(settled, bool):
-            agree(settled, self.model.settle(entry.id, entry.send, outcome, "one"))
+            agree(settled, self.model.settle(entry.id, entry.send, outcome, "one", task.code))
             worker.tasks.remove(task)
         else:
             assert settled[0] == UNAVAILABLE
@@ -129,6 +129,9 @@ class LifeCycle(People, Delivering):
             assert [value[field] for field in ("s", "a", "l", "i", "ds")] == [
                 *(life.status, str(life.attempts_left), str(life.sends_left), str(life.send), life.delivery.state)
             ]
+            delivery = life.delivery
+            told_of_delivery = [delivery.channel, delivery.reason, delivery.price, delivery.gateway, life.request_id]
+            assert [value.get(field) or None for field in ("dc", "dr", "dp", "dg", "dq")] == told_of_delivery
             assert value.pop("n", None) == (life.request.number if is_pending else None)
             assert ("h" in value) == ("k" in value) == (is_pending and life.code is not None)
         text = readable(stored)
@@ -142,3 +145,16 @@ class LifeCycle(People, Delivering):
 def test_the_store_keeps_to_the_life_cycle_whatever_happens(world: World) -> None:
     LifeCycle.world = world
     run_state_machine_as_test(LifeCycle, settings=effort(100, steps=50))
+
+
+def test_an_answer_that_took_the_place_of_another_gateway_s_report_may_still_be_overridden(world: World) -> None:
+    """Only what was reported to have arrived is final: not what a gateway answered after the failure of the first."""
+    LifeCycle.world = world
+    machine = LifeCycle()
+    machine.start("login", Start(some.NUMBERS[0], Fallback.SMS, 6))
+    machine.a_worker_takes_sends("first", 1, is_claiming=False)
+    failed = Outcome(DeliveryState.FAILED, None, "not_delivered")
+    machine.reports_come_before_and_after_the_answer(0, "246802", (failed, some.ARRIVED, failed), ("one", "two", "two"))
+    machine.what_is_stored_is_what_the_model_has()
+    [life] = machine.model.lives.values()
+    assert life.delivery.state is DeliveryState.FAILED

@@ -72,7 +72,8 @@ def _by_failure(world: World, limits: tuple[Rule, ...]) -> int:
     """verify.lua: one more wrong code for a number, each of a verification of its own."""
     policy = replace(_ROOMY, failure_rules=limits)
     id_ = world.verifications.start(_START, policy).verification.id
-    world.clock.client.hset(keys.verification(0, id_), mapping={"h": "a hash", "k": "a key"})
+    code_hash = world.verifications._keyring.code_hash(id_, 1, "111111")
+    world.clock.client.hset(keys.verification(0, id_), mapping={"h": code_hash.digest, "k": code_hash.key_id})
     try:
         world.verifications.verify(id_, "000000", None, policy)
     except RateLimitedError as error:

@@ -19,6 +19,7 @@ from otpservice.verification.lifecycle import Fallback, Outcome
 from otpservice.verification.limits import Rule
 from otpservice.verification.policy import Policy
 from tests.properties.clock import Clock, held
+from tests.properties.model import Code
 
 OUTBOX = "otp:{0}:outbox"
 _RANDOM = re.compile(r"[A-Za-z0-9_-]{20,}|[0-9]{12,}")  # ids, digests, times
@@ -56,7 +57,7 @@ SIGNUP = Policy(
     max_backlog=8,
     number_rules=(Rule(3, 60),),
     failure_rules=(),
-    ip_rules=(),
+    ip_rules=(Rule(3, 300),),
     tenant_rules=(Rule(9, 3600),),
 )
 TENANTS = {policy.tenant: policy for policy in (LOGIN, SIGNUP)}
@@ -72,10 +73,11 @@ def told(call: Callable[[], Any]) -> Any:
 
 @dataclass
 class Task:
-    """A send that a worker has read; ``code`` once it is armed, ``refusal`` where that was refused."""
+    """A send that a worker has read; ``armed`` and by what once it is, ``refusal`` where that was refused."""
 
     entry: Entry
-    code: str | None = None
+    armed: Armed | None = None
+    code: Code | None = None
     refusal: str | None = None
 
 
@@ -142,7 +144,7 @@ class World:
         return self._runner.run(worker.outbox.arm(task.entry, code))
 
     def settle(self, worker: Delivering, task: Task, outcome: Outcome | None, gateway: str | None) -> bool:
-        return self._runner.run(worker.outbox.settle(task.entry, outcome, gateway))
+        return self._runner.run(worker.outbox.settle(task.entry, outcome, gateway, armed=task.armed))
 
     def from_many_sides(self, call: Callable[[], Any], times: int) -> list[Any]:
         """What each of several threads is told."""
