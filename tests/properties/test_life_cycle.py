@@ -158,3 +158,22 @@ def test_an_answer_that_took_the_place_of_another_gateway_s_report_may_still_be_
     machine.what_is_stored_is_what_the_model_has()
     [life] = machine.model.lives.values()
     assert life.delivery.state is DeliveryState.FAILED
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+@pytest.mark.parametrize("is_used", [False, True])
+@pytest.mark.parametrize("is_rotated", [False, True])
+def test_of_two_workers_with_one_send_the_later_to_arm_settles_it(
+    world: World, is_late: bool, is_used: bool, is_rotated: bool
+) -> None:
+    """Every way in which the machine may take a slow worker for dead, once for sure."""
+    LifeCycle.world = world
+    machine = LifeCycle()
+    machine.start("login", Start(some.NUMBERS[0], Fallback.SMS, 6))
+    machine.a_worker_takes_sends("first", 1, is_claiming=False)
+    failed = Outcome(DeliveryState.FAILED, None, "not_delivered")
+    machine.a_slow_worker_is_taken_for_dead(
+        0, ("246802", "313579"), (failed, some.ARRIVED), ("one", "two"), is_late, is_used, is_rotated
+    )
+    machine.what_is_stored_is_what_the_model_has()
+    assert world.pending() == machine.model.backlog == 0
