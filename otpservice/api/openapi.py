@@ -34,6 +34,15 @@ _ID = {
     "required": True,
     "schema": {"type": "string", "pattern": "^v[0-9a-z]{2}[A-Za-z0-9_-]{22}$"},
 }
+_NEXT_STEPS = {
+    name: {"operationId": name, "description": description, "parameters": {"id": "$response.body#/id"}}
+    for name, description in (
+        ("get", "Where it stands"),
+        ("verify", "Check the code that the person typed"),
+        ("resend", "Send a new code"),
+        ("cancel", "End it"),
+    )
+}
 
 
 def document() -> dict[str, Any]:
@@ -74,6 +83,7 @@ def _verification_paths(spec: APISpec) -> None:
                     "Location": {"schema": {"type": "string"}},
                     "Idempotent-Replayed": {"schema": {"const": "true"}},
                 },
+                links=_NEXT_STEPS,
                 problems=(*_BODY, "number-not-allowed", "rate-limited"),
             )
         },
@@ -206,6 +216,7 @@ def _operation(
     good: tuple[int, str],
     problems: tuple[str, ...],
     good_headers: dict[str, Any] | None = None,
+    links: dict[str, Any] | None = None,
     body: type[Schema] | None = None,
     body_required: bool = False,
 ) -> dict[str, Any]:
@@ -224,6 +235,8 @@ def _operation(
             **_problem_responses(problems + _EVERY),
         },
     }
+    if links is not None:
+        operation["responses"][str(status)]["links"] = links
     if body is not None:
         operation["requestBody"] = {
             "required": body_required,

@@ -26,7 +26,8 @@ end
 -- nothing, and that it has sent says something only where the other one has failed.
 local other = settled_by and settled_by ~= '' and settled_by ~= gateway
 local says_nothing = other and (state == 'failed' or (state == 'sent' and delivery ~= 'failed'))
-if (reporter and delivery == 'delivered') or says_nothing then
+local is_reported = reporter and reporter == settled_by -- not where the answer of another gateway took its place
+if (is_reported and delivery == 'delivered') or says_nothing then
   return { 'unchanged', unpack(watched) }
 end
 -- What a report leaves out stays as the same gateway's answer had it; but a failure without a price costs nothing.

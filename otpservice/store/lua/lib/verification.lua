@@ -4,7 +4,7 @@
 --   f fallback    c code length  o created (ms)   e expires (ms)   u last send (ms)
 --   ds, dc, dr, dp, dg, dq  delivery: state, channel, reason, price, gateway, request id
 --   w watched prefix  y handed over (counted on its watch)  x, x<send>:<gateway>  what sends cost: lib/spending.lua
---   dw  the gateway whose report set the delivery, where one did
+--   dw  the gateway that reported last, where one did; its report is the delivery where dg is the same
 
 -- The verification, expired if its time is over, or nil where there is none for this tenant (nil: for any).
 local function read(key, tenant)
