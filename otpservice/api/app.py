@@ -74,6 +74,9 @@ def _end(response: Response) -> Response:
     headers["X-Request-ID"] = g.request_id
     for name, value in HEADERS.items():
         headers.setdefault(name, value)
+    if _has_unread_body():
+        # The server closes such a connection; a caller that is not told would send its next request there.
+        headers["Connection"] = "close"
     rule = request.url_rule.rule if request.url_rule is not None else None
     policy: Policy | None = g.get("policy")
     write = log.debug if rule in _QUIET and response.status_code < 400 else log.info
@@ -89,3 +92,9 @@ def _end(response: Response) -> Response:
         duration_ms=round((time.perf_counter() - g.began) * 1000, 2),
     )
     return response
+
+
+def _has_unread_body() -> bool:
+    """Whether the request came with a body that nobody has read to its end, as it was refused before."""
+    has_body = bool(request.content_length) or "Transfer-Encoding" in request.headers
+    return has_body and not g.get("has_read_body", False)

@@ -41,6 +41,7 @@ _REFUSAL_HEADERS = (
     ("Content-Type", MEDIA_TYPE),
     ("Content-Length", str(len(_REFUSAL))),
     ("Retry-After", str(RETRY_AFTER_SECONDS)),
+    ("Connection", "close"),  # its body, if it has one, is not read
     *HEADERS.items(),
 )
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import orjson
-from flask import request
+from flask import g, request
 from marshmallow import Schema, ValidationError, fields, validate
 from werkzeug.exceptions import RequestEntityTooLarge
 
@@ -150,6 +150,7 @@ def body_bytes() -> bytes:
     body = request.get_data(cache=False)  # never more than MAX_CONTENT_LENGTH, one byte over what is allowed
     if len(body) > LARGEST_BODY_BYTES:
         raise RequestEntityTooLarge
+    g.has_read_body = True
     return body
 
 

@@ -85,6 +85,7 @@ def test_a_body_of_a_megabyte_is_refused(caller: Caller) -> None:
     assert _type(caller.client.post("/v1/verifications", content=body, headers=headers)) == (413, "body-too-large")
     chunked = caller.client.post("/v1/verifications", content=iter([body[:500_000], body[500_000:]]), headers=headers)
     assert _type(chunked) == (413, "body-too-large")
+    assert chunked.headers["Connection"] == "close"
     assert caller.client.get("/healthz").status_code == 200
 
 
@@ -118,3 +119,4 @@ def test_no_key_or_a_wrong_one_is_refused_everywhere(caller: Caller) -> None:
             ):
                 assert _type(response) == (401, "unauthorized")
                 assert response.headers["WWW-Authenticate"].startswith("Bearer")
+                assert (response.headers.get("Connection") == "close") == (response.request.method == "POST")
