@@ -141,4 +141,4 @@ class LifeCycle(People, Delivering):
 @pytest.mark.timeout(900)  # a failure is made small before it is shown
 def test_the_store_keeps_to_the_life_cycle_whatever_happens(world: World) -> None:
     LifeCycle.world = world
-    run_state_machine_as_test(LifeCycle, settings=effort(100, steps=50))
+    run_state_machine_as_test(LifeCycle, settings=effort(140, steps=50))
