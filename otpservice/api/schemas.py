@@ -31,6 +31,15 @@ class Address(fields.IP):
         return str(address)
 
 
+class Matching(fields.String):
+    """A string that is ``pattern`` from end to end; the pattern is one that Python and ECMA-262 read alike."""
+
+    def __init__(self, pattern: str, *, error: str | None = None, metadata: dict[str, Any], **options: Any) -> None:
+        # Python's $ lets a line end follow; ECMA-262, which JSON Schema goes by, has no \Z.
+        whole = validate.Regexp(rf"(?:{pattern})\Z", error=error)
+        super().__init__(validate=whole, metadata={"pattern": f"^{pattern}$", **metadata}, **options)
+
+
 class StartRequest(Schema):
     """The body of a start."""
 
@@ -52,20 +61,14 @@ class StartRequest(Schema):
         validate=validate.Length(max=128),
         metadata={"description": "what the verification belongs to (a session, a user); verify must repeat it"},
     )
-    purpose = fields.String(
-        validate=validate.Regexp(r"[a-z0-9_-]{1,32}\Z"), metadata={"description": "free, repeated in every answer"}
-    )
+    purpose = Matching("[a-z0-9_-]{1,32}", metadata={"description": "free, repeated in every answer"})
     ip = Address(metadata={"description": "the end user's address, for the limit per address"})
 
 
 class VerifyRequest(Schema):
     """The body of a verify."""
 
-    code = fields.String(
-        required=True,
-        validate=validate.Regexp(r"[0-9]{4,6}\Z", error="Must be 4 to 6 digits."),
-        metadata={"example": "123456"},
-    )
+    code = Matching("[0-9]{4,6}", error="Must be 4 to 6 digits.", required=True, metadata={"example": "123456"})
     binding = fields.String(validate=validate.Length(max=128))
 
 

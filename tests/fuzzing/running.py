@@ -58,6 +58,9 @@ api_keys = ["sha256:{other_digest}"]
 class GenerousSystem(System):
     """The parts, and settings that limit nothing."""
 
+    def __repr__(self) -> str:
+        return "GenerousSystem()"  # hypothesis shows it with each failure; it holds every answer so far
+
     def settings(self, *, port: int, **_: Any) -> Path:
         path = self.folder / "generous.toml"
         path.write_text(

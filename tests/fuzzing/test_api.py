@@ -6,6 +6,7 @@ status, content type, headers and body; what is broken must be refused, and so m
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -66,6 +67,13 @@ def test_every_answer_is_as_the_document_says(
         case.call_and_validate(session=session)
 
     ask()
+
+
+@pytest.mark.parametrize(("schema", "field"), [("VerifyRequest", "code"), ("StartRequest", "purpose")])
+def test_patterns_are_written_as_json_schema_reads_them(schema: str, field: str) -> None:
+    """By ECMA-262: it has no ``\\Z``, and a pattern without anchors is looked for anywhere."""
+    pattern = document()["components"]["schemas"][schema]["properties"][field]["pattern"]
+    assert re.fullmatch(r"\^\[[^\\\]]+\]\{\d+,\d+\}\$", pattern), pattern
 
 
 def _operation(api: OpenApiSchema, label: str) -> APIOperation[Any, Any, Any, Any]:

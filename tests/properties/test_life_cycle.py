@@ -144,7 +144,7 @@ class LifeCycle(People, Delivering):
 @pytest.mark.timeout(900)  # a failure is made small before it is shown
 def test_the_store_keeps_to_the_life_cycle_whatever_happens(world: World) -> None:
     LifeCycle.world = world
-    run_state_machine_as_test(LifeCycle, settings=effort(100, steps=50))
+    run_state_machine_as_test(LifeCycle, settings=effort(140, steps=50))
 
 
 def test_an_answer_that_took_the_place_of_another_gateway_s_report_may_still_be_overridden(world: World) -> None:
