@@ -49,9 +49,6 @@ from otpservice.verification.policy import LONGEST_LIFE_MS, Policy
 
 _OVERLOADED_RETRY_MS = 5000
 _SHORTEST_WAIT_SECONDS = 0.5  # between two looks, also where the clocks differ
-# Starts that cost their limits nothing: replays, also one that overtook its first, and what a spent budget refuses, for
-# that lasts all day and must not use up the limits of the next one.
-_FREE = frozenset({"replayed", "forgotten", "over-budget"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +139,8 @@ class Verifications:
             *rule_arguments(policy.number_rules),
         ]
         reply = self._run(scripts.START, key_names, arguments)
-        if reply[0] in _FREE:
+        if reply[0] != "created":
+            # What is not started costs nothing: else whoever asks again and again for one number locks out a tenant.
             self._admission.give_back(admitted.charged)
         match reply:
             case ["created", fields]:

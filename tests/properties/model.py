@@ -18,6 +18,7 @@ from otpservice.verification.errors import (
     NotFoundError,
     OverloadedError,
     RateLimitedError,
+    RetryLaterError,
     StoreUnavailableError,
     TooSoonError,
 )
@@ -113,12 +114,17 @@ class Model:
         key = (policy.tenant, request.number, request.idempotency_key or "", self.eras[0])
         first = self._firsts.get(key) if request.idempotency_key is not None else None
         is_replay = first is not None and self.now <= first.created + DAY_MS
-        self._admit(request, policy, is_replay=is_replay)
+        admitted = self._admit(request, policy, is_replay=is_replay)
         if first is not None and is_replay:
             earlier = self._present(first.id)
             return Started(earlier.view() if earlier else _forgotten(first, request, policy), replayed=True)
-        self._require_room(policy)
-        self._charge_number(policy, request.number, self.eras[0])
+        try:
+            self._require_room(policy)
+            self._charge_number(policy, request.number, self.eras[0])
+        except RetryLaterError:
+            for limit in admitted:
+                limit.give_back()
+            raise
         life = Life(
             id=id,
             policy=policy,
@@ -310,10 +316,10 @@ class Model:
         limits = self._of_number("starts", policy.number_rules, policy, number, era)
         self._take(limits, "number")
 
-    def _admit(self, request: Start, policy: Policy, *, is_replay: bool) -> None:
+    def _admit(self, request: Start, policy: Policy, *, is_replay: bool) -> list[Gcras]:
         """The limits on what is no number: one refuses for all, and what that or a replay was charged is given back.
 
-        What the number's limit or the backlog refuses later stays charged.
+        Returns what was charged, to be given back where the number's limit or the backlog refuses later.
         """
         rules: dict[tuple[str, ...], tuple[Rule, ...]] = {("tenant", policy.tenant): policy.tenant_rules}
         if request.ip is not None:
@@ -328,6 +334,7 @@ class Model:
                     limit.give_back()
         if refusing and not is_replay:
             raise RateLimitedError(*refusing[0])
+        return [] if is_replay else list(limits.values())
 
     def _of_number(self, kind: str, rules: tuple[Rule, ...], policy: Policy, number: str, era: int) -> Gcras:
         """The limits of a number are under the secret key that was the newest."""

@@ -218,3 +218,14 @@ def test_a_key_is_forgotten_after_a_day(store: Store) -> None:
     second = store.start(idempotency_key="once")
     assert not second.replayed
     assert second.verification.id != first.id
+
+
+def test_a_start_that_is_refused_for_its_number_uses_up_no_other_limit(store: Store) -> None:
+    """Else one person who asks again and again locks everybody out of the tenant."""
+    limited = store.under(number_rules=(Rule(1, 3600),), tenant_rules=(Rule(2, 3600),), ip_rules=(Rule(2, 3600),))
+    limited.start(ip="192.0.2.1")
+    for _ in range(5):
+        with pytest.raises(RateLimitedError) as refusal:
+            limited.start(ip="192.0.2.1")
+        assert refusal.value.limit == "number"
+    limited.start(OTHER_NUMBER, ip="192.0.2.1")
