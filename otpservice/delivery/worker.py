@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Protocol, TypeVar
 
@@ -31,6 +31,7 @@ _CLAIM_SECONDS = 1.0
 _CLAIM_IDLE_MS = 5000  # five missed signs of life
 _TIDY_EVERY_CLAIMS = 60
 _BATCH = 100
+_CANCEL_SECONDS = 0.5
 _STOP_SECONDS = 25.0  # within the 30 s that most supervisors grant; what is left stays in the outbox
 _LONGEST_BACKOFF_SECONDS = 2.0
 _TEST_NUMBER = "test-number"
@@ -94,8 +95,7 @@ class Worker:
             await asyncio.wait({parts[0]})  # it may have entries in its hands
             await self._finish()
         finally:
-            for part in parts:
-                part.cancel()
+            await _cancel(parts)
             ended = await asyncio.gather(*parts, return_exceptions=True)
             await self._route.aclose()
             await self._outbox.aclose()
@@ -118,9 +118,7 @@ class Worker:
             _, unsettled = await asyncio.wait(self._tasks, timeout=_STOP_SECONDS)
             if unsettled:
                 log.error("worker-left-sends", sends=len(unsettled))
-                for task in unsettled:
-                    task.cancel()
-                await asyncio.wait(unsettled)
+                await _cancel(unsettled)
 
     @property
     def _room(self) -> int:
@@ -253,6 +251,15 @@ class Worker:
                 return await self._stopping.wait()
         except TimeoutError:
             return False
+
+
+async def _cancel(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Cancel tasks, and return when they have ended; again and again, for a library may take one for its own."""
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=_CANCEL_SECONDS)
 
 
 def _refused(refused: Refused) -> HandOver | None:

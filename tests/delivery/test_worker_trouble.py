@@ -138,6 +138,28 @@ def test_an_idle_worker_stops_soon(store: Store) -> None:
     run(scenario)
 
 
+def test_a_stop_is_repeated_where_it_was_taken_for_something_else(store: Store) -> None:
+    """A library that times a call out by cancelling may take our cancelling for its own, and go on."""
+
+    async def scenario() -> None:
+        cancelled = 0
+
+        async def companion() -> None:
+            nonlocal cancelled
+            while cancelled < 2:
+                try:
+                    await asyncio.sleep(60)
+                except asyncio.CancelledError:
+                    cancelled += 1
+
+        async with running_worker(store, FakeGateway(), companions=[companion]) as running:
+            await asyncio.sleep(0)
+            await running.stop()
+        assert cancelled == 2
+
+    run(scenario)
+
+
 def test_a_full_worker_stops_when_what_it_has_is_settled(store: Store) -> None:
     async def scenario() -> None:
         gateway = FakeGateway(max_in_flight=1)

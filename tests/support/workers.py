@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from typing import Any
 
 from otpservice.delivery.route import Route
 from otpservice.delivery.worker import Worker
@@ -61,11 +62,15 @@ def callback_url(gateway: str, id: str, send: int) -> str:
 
 @asynccontextmanager
 async def running_worker(
-    store: Store, *gateways: FakeGateway, test_numbers: Mapping[str, str] | None = None
+    store: Store,
+    *gateways: FakeGateway,
+    test_numbers: Mapping[str, str] | None = None,
+    companions: Sequence[Callable[[], Coroutine[Any, Any, None]]] = (),
 ) -> AsyncIterator[Running]:
     connect = connector(store.client)
     outbox = Outbox(connect(0.0), connect(BLOCKING_SECONDS), Keyring([SECRET]), store.partitions, secrets.token_hex(4))
-    worker = Worker(outbox, Route(gateways, time.monotonic), callback_url, test_numbers or {}, time.monotonic)
+    route = Route(gateways, time.monotonic)
+    worker = Worker(outbox, route, callback_url, test_numbers or {}, time.monotonic, companions)
     running = Running(worker, asyncio.create_task(worker.run()), store)
     try:
         yield running
