@@ -17,12 +17,12 @@ import structlog
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
-from granian.server import Server
+from granian.server.mp import MPServer
 
 from otpservice import logs, process, wiring
 from otpservice.api.app import create_app
 from otpservice.api.overload import Gate, threads_for
-from otpservice.config import Settings
+from otpservice.config import ServerSettings, Settings
 from otpservice.delivery.worker import Worker
 from otpservice.logs import log_defect
 from otpservice.network import free_port
@@ -52,12 +52,24 @@ log = structlog.get_logger(__name__)
 def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT. Raises PortTakenError before anything is started."""
     server = settings.server
-    port = free_port(server.host, server.port)
+    granian = http_server(server)
     process.forget_environment()
     process.forbid_core_dumps()
+    if server.delivery:
+        delivery = DeliveryThread(settings)
+        granian.on_startup(delivery.start)
+        granian.on_startup(partial(_at_first_signal, delivery.stop))
+        granian.on_shutdown(delivery.join)
+    granian.on_startup(partial(log.info, "serving", host=server.host, port=granian.bind_port, workers=server.workers))
+    granian.serve(target_loader=partial(_load_app, settings), wrap_loader=False)
+
+
+def http_server(server: ServerSettings) -> MPServer:
+    """What serves a WSGI application as the settings say. Raises PortTakenError."""
+    port = free_port(server.host, server.port)
     # Processes are spawned, not forked: this one has threads.
     multiprocessing.set_start_method("spawn", force=True)
-    granian = Server(
+    return MPServer(
         "otpservice",
         address=server.host,
         port=port,
@@ -77,13 +89,6 @@ def serve(settings: Settings) -> None:
         respawn_failed_workers=True,
         workers_kill_timeout=_STOP_SECONDS,
     )
-    if server.delivery:
-        delivery = DeliveryThread(settings)
-        granian.on_startup(delivery.start)
-        granian.on_startup(partial(_at_first_signal, delivery.stop))
-        granian.on_shutdown(delivery.join)
-    granian.on_startup(partial(log.info, "serving", host=server.host, port=port, workers=server.workers))
-    granian.serve(target_loader=partial(_load_app, settings), wrap_loader=False)
 
 
 def _load_app(settings: Settings) -> Gate:
