@@ -1,0 +1,30 @@
+-- KEYS: 1 verification, 2 its number's limits, 3 outbox ('': no sends are copied), 4 idempotency key ('': none is copied)
+-- ARGV: id, how many fields differ, their names; then for each copy: verification, its number's limits, idempotency key, id, the values of those fields
+-- Returns: how many copies were made
+local count = tonumber(ARGV[2])
+local send = KEYS[3] ~= '' and redis.call('XREVRANGE', KEYS[3], '+', '-', 'COUNT', 1)[1][2]
+local made, differing = 0, {}
+for field = 1, count do
+  differing[2 * field - 1] = ARGV[2 + field]
+end
+for first = count + 3, #ARGV, count + 4 do
+  local verification, limits, idempotency, id = unpack(ARGV, first, first + 3)
+  redis.call('COPY', KEYS[1], verification)
+  for field = 1, count do
+    differing[2 * field] = ARGV[first + 3 + field]
+  end
+  redis.call('HSET', verification, unpack(differing))
+  redis.call('COPY', KEYS[2], limits)
+  if KEYS[4] ~= '' then
+    redis.call('SET', idempotency, id, 'PXAT', redis.call('PEXPIRETIME', KEYS[4]))
+  end
+  if send then
+    local copy = {}
+    for index, text in ipairs(send) do
+      copy[index] = text == ARGV[1] and id or text
+    end
+    redis.call('XADD', KEYS[3], '*', unpack(copy))
+  end
+  made = made + 1
+end
+return made

@@ -1,0 +1,135 @@
+"""What came out: figures of every round, their medians, whether targets were reached; as JSON and as a table."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from bench.measure import Measure, Options, Relation, Round, Sample, Target
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One row: what it was in each round."""
+
+    name: str
+    unit: str
+    panel: str
+    rounds: tuple[float, ...]
+    target: Target | None
+
+    @property
+    def median(self) -> float:
+        return median(self.rounds)
+
+    @property
+    def is_reached(self) -> bool | None:
+        """Whether the median is what it should be; None where nothing is asked of it."""
+        return None if self.target is None else self.target.is_reached(self.median)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """All of one measure. ``samples`` are the raw numbers of each round, those of the measures that it needs too."""
+
+    name: str
+    title: str
+    figures: tuple[Figure, ...]
+    samples: tuple[Round, ...]
+    machine: Mapping[str, str]
+    options: Mapping[str, Any]
+    finished: str
+
+    def to_json(self) -> str:
+        """What is kept beside the table; medians and verdicts stand there for whoever reads it."""
+        figures = [
+            asdict(figure) | {"median": figure.median, "is_reached": figure.is_reached} for figure in self.figures
+        ]
+        return json.dumps(asdict(self) | {"figures": figures}, indent=1) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Result:
+        """What ``to_json`` wrote."""
+        read = json.loads(text)
+        read["figures"] = tuple(_figure(figure) for figure in read["figures"])
+        read["samples"] = tuple(read["samples"])
+        return cls(**read)
+
+    def table(self) -> str:
+        """In Markdown: a title, a row for each figure, and what it was measured on."""
+        lines = [
+            f"**{self.name}**: {self.title}\n",
+            "| | unit | median | lowest | highest | target | reached |",
+            "|---|---|---|---|---|---|---|",
+        ]
+        for figure in self.figures:
+            target = f"{figure.target.relation} {shown(figure.target.value)}" if figure.target is not None else ""
+            reached = {None: "", True: "yes", False: "**no**"}[figure.is_reached]
+            numbers = map(shown, (figure.median, min(figure.rounds), max(figure.rounds)))
+            cells = (figure.name, figure.unit, *numbers, target, reached)
+            lines.append(f"| {' | '.join(cells)} |")
+        rounds, seconds = len(self.samples), self.options["seconds"]
+        lines.append(f"\n{rounds} rounds of {seconds} s; {', '.join(self.machine.values())}; {self.finished}")
+        return "\n".join(lines) + "\n"
+
+
+def result(measure: Measure, rounds: Sequence[Round], options: Options, machine: Mapping[str, str]) -> Result:
+    """Compute a measure's rows, each round by itself."""
+    figures = tuple(
+        Figure(row.name, row.unit, row.panel, tuple(row.figure(round_) for round_ in rounds), row.target)
+        for row in measure.rows(options)
+    )
+    shared: list[Mapping[str, Sample]] = [
+        {name: round_[name] for name in (measure.name, *measure.needs)} for round_ in rounds
+    ]
+    finished = datetime.now(UTC).isoformat(timespec="seconds")
+    return Result(measure.name, measure.title, figures, tuple(shared), machine, asdict(options), finished)
+
+
+def tables(folder: Path, order: Sequence[str]) -> str:
+    """The tables of all results in a folder, those that an earlier run left too."""
+    found = [folder / f"{name}.json" for name in order]
+    return "\n".join(Result.from_json(path.read_text("utf-8")).table() for path in found if path.exists())
+
+
+def this_machine(valkey_version: str) -> dict[str, str]:
+    """What the numbers depend on."""
+    return {
+        "cores": f"{os.cpu_count()} cores",
+        "cpu": _cpu_model(),
+        "kernel": f"{platform.system()} {platform.release()}",
+        "python": f"Python {platform.python_version()}",
+        "valkey": f"Valkey {valkey_version}",
+        "granian": f"granian {version('granian')}",
+    }
+
+
+def shown(number: float) -> str:
+    """A number as tables and plots have it: three digits that count, thousands apart."""
+    if abs(number) >= 1000 or number == int(number):
+        return f"{number:,.0f}"
+    digits = 3 if abs(number) < 10 else 2 if abs(number) < 100 else 1
+    return f"{number:.{digits}f}"
+
+
+def _figure(read: Mapping[str, Any]) -> Figure:
+    kept = {name: read[name] for name in ("name", "unit", "panel")}
+    target = read["target"]
+    if target is not None:
+        target = Target(Relation(target["relation"]), target["value"])
+    return Figure(**kept, rounds=tuple(read["rounds"]), target=target)
+
+
+def _cpu_model() -> str:
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text("utf-8").splitlines() if path.exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor() or platform.machine()

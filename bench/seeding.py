@@ -1,0 +1,145 @@
+"""Many verifications at once: the first one is made by the service's own store, the others are copies of it.
+
+What a copy differs in are its id and its number, and what follows from them; lua/copy.lua makes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import redis
+
+from bench import parts
+from bench.errors import BenchError
+from otpservice import wiring
+from otpservice.config import load
+from otpservice.store import keys
+from otpservice.verification.digests import Keyring
+from otpservice.verification.ids import new_id
+from otpservice.verification.lifecycle import Channel, DeliveryState, Outcome, Verification
+from otpservice.verification.numbers import mask
+from otpservice.verification.policy import Policy
+from tests.support.store import Store
+
+CODE, WRONG_CODE = "123456", "654321"
+ATTEMPTS_FIELD = "a"  # attempts left of a verification: otpservice/store/lua/lib/verification.lua
+PARTITION = 0
+
+_DELIVERED = Outcome(DeliveryState.DELIVERED, Channel.TELEGRAM, None, "1.50", "1f0c8a52d39b4e67")
+_COPIES_A_CALL = 1000
+_COPY = (Path(__file__).parent / "lua" / "copy.lua").read_text("utf-8")
+
+
+def numbers(count: int, ending: str = "") -> list[str]:
+    """So many distinct numbers."""
+    digits = 7 - len(ending)
+    return [f"+7999{place:0{digits}d}{ending}" for place in range(count)]
+
+
+@dataclass(frozen=True, slots=True)
+class Seeds:
+    """A Valkey of a service, to be filled by its rules."""
+
+    client: redis.Redis
+    keyring: Keyring
+    policy: Policy
+
+    def pending(self, wanted: Sequence[str], *, idempotency_keys: bool = False) -> list[str]:
+        """A verification for each number whose code, CODE, has been delivered; their ids."""
+        store = self.store
+        asked = {"idempotency_key": _idempotency_key(wanted[0])} if idempotency_keys else {}
+        first = store.start(wanted[0], **asked).verification
+        store.arm(first, CODE)
+        if not store.settle(first, _DELIVERED, armed=CODE):
+            raise BenchError("what was delivered was not recorded")
+        return self._copy(first, wanted, sends=False, idempotency_keys=idempotency_keys)
+
+    def queued(self, wanted: Sequence[str]) -> list[str]:
+        """A verification for each number whose first send waits in the outbox; their ids."""
+        first = self.store.start(wanted[0]).verification
+        return self._copy(first, wanted, sends=True, idempotency_keys=False)
+
+    def attempts_used(self, ids: Sequence[str]) -> int:
+        """How many codes have been compared, over all these verifications."""
+        with self.client.pipeline(transaction=False) as pipeline:
+            for id_ in ids:
+                pipeline.hget(keys.verification(PARTITION, id_), ATTEMPTS_FIELD)
+            left = pipeline.execute()
+        return sum(self.policy.max_attempts - int(each) for each in left)
+
+    @property
+    def store(self) -> Store:
+        """The service's store, and what a worker does to it."""
+        return Store(self.client, self.policy, [parts.SECRET.encode()])
+
+    def waiting(self) -> int:
+        """How many sends are neither handed over nor failed."""
+        return int(self.client.xlen(keys.outbox(PARTITION)))
+
+    def _copy(self, first: Verification, wanted: Sequence[str], *, sends: bool, idempotency_keys: bool) -> list[str]:
+        source = self._names(first.id, wanted[0], idempotency_keys)
+        told = self.client.hgetall(source.verification)
+        differing = {field: source.values.index(value) for field, value in told.items() if value in source.values}
+        key_names = [
+            source.verification,
+            source.limits,
+            keys.outbox(PARTITION) if sends else "",
+            source.idempotency,
+        ]
+        copy, copies, ids = self.client.register_script(_COPY), iter(wanted[1:]), [first.id]
+        while some := list(islice(copies, _COPIES_A_CALL)):
+            arguments = [first.id, str(len(differing)), *differing]
+            for number in some:
+                ids.append(new_id(PARTITION))
+                names = self._names(ids[-1], number, idempotency_keys)
+                arguments += [names.verification, names.limits, names.idempotency, ids[-1]]
+                arguments += [names.values[index] for index in differing.values()]
+            if copy(keys=key_names, args=arguments) != len(some):
+                raise BenchError("not every copy was made")
+        if len(self.client.hgetall(keys.verification(PARTITION, ids[-1]))) != len(told):
+            raise BenchError("a copy is not what was copied")
+        return ids
+
+    def _names(self, id_: str, number: str, has_idempotency_key: bool) -> _Names:
+        digest = self.keyring.number_digest(number)
+        idempotency = ""
+        if has_idempotency_key:
+            key = self.keyring.idempotency_digest(number, _idempotency_key(number))
+            idempotency = keys.idempotency(PARTITION, self.policy.tenant, key)
+        return _Names(
+            verification=keys.verification(PARTITION, id_),
+            limits=keys.number_limits(PARTITION, self.policy.tenant, digest),
+            idempotency=idempotency,
+            values=(id_, number, mask(number), digest),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Names:
+    """Where a verification and what belongs to it are kept, and the texts that no other verification has."""
+
+    verification: str
+    limits: str
+    idempotency: str
+    values: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return f"_Names({self.verification!r})"
+
+
+@contextmanager
+def seeds(made: parts.Settings) -> Iterator[Seeds]:
+    """What a service with these settings would fill its Valkey with."""
+    settings = load(made.path, {})
+    service = wiring.api_parts(settings)
+    (policy,) = service.tenants.values()
+    with redis.Redis.from_url(settings.redis.url.reveal(), decode_responses=True) as client:
+        yield Seeds(client, service.keyring, policy)
+
+
+def _idempotency_key(number: str) -> str:
+    return f"bench-{number}"
