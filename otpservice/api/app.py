@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-import structlog
-from flask import Flask, Response, g, request
+from flask import Flask, Request, request
+from flask.sessions import NullSession, SecureCookieSessionInterface
+from werkzeug.routing import MapAdapter
+from werkzeug.utils import cached_property
 
 from otpservice.api import callbacks, docs, health, openapi, problems, verifications
+from otpservice.api.answers import Answer
 from otpservice.api.auth import Authenticator
-from otpservice.api.headers import HEADERS, request_id
-from otpservice.api.schemas import LARGEST_BODY_BYTES
+from otpservice.api.exchange import Envelope, current
 from otpservice.store.verifications import Verifications
 from otpservice.verification.digests import Keyring
 from otpservice.verification.policy import Policy
 from otpservice.verification.reports import ReportReader
-
-_QUIET = frozenset({"/healthz", "/readyz"})
-
-log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,9 +40,8 @@ class Parts:
 
 def create_app(parts: Parts) -> Flask:
     """The WSGI application. Shares nothing with another one made by the same process."""
-    app = Flask(__name__, static_folder=None)
+    app = _Flask(__name__, static_folder=None)
     app.url_map.merge_slashes = False  # a path is right or not found: no redirect is part of the contract
-    app.config["MAX_CONTENT_LENGTH"] = LARGEST_BODY_BYTES + 1
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     problems.register(app)
     app.register_blueprint(
@@ -58,43 +55,60 @@ def create_app(parts: Parts) -> Flask:
     app.register_blueprint(callbacks.create_blueprint(parts.verifications, parts.keyring, parts.report_readers))
     app.register_blueprint(health.create_blueprint(parts.verifications))
     app.register_blueprint(docs.create_blueprint(openapi.document()))
-    app.before_request(_begin)
-    app.after_request(_end)
+    app.before_request(_note_route)
+    app.wsgi_app = Envelope(app.wsgi_app)  # type: ignore[method-assign]
     return app
 
 
-def _begin() -> None:
-    g.began = time.perf_counter()
-    g.request_id = request_id(request.headers.get("X-Request-ID", ""))
+def _note_route() -> None:
+    current().route = request.url_rule.rule if request.url_rule is not None else None
 
 
-def _end(response: Response) -> Response:
-    """Finish the headers, and log one line."""
-    headers = response.headers
-    headers["X-Request-ID"] = g.request_id
-    for name, value in HEADERS.items():
-        headers.setdefault(name, value)
-    if _has_unread_body():
-        # The server closes such a connection; a caller that is not told would send its next request there.
-        headers["Connection"] = "close"
-    rule = request.url_rule.rule if request.url_rule is not None else None
-    policy: Policy | None = g.get("policy")
-    write = log.debug if rule in _QUIET and response.status_code < 400 else log.info
-    write(
-        "request",
-        request_id=g.request_id,
-        method=request.method,
-        route=rule,  # not the path: a callback's holds a token
-        status=response.status_code,
-        outcome=g.get("outcome"),
-        tenant=policy.tenant if policy is not None else None,
-        verification=g.get("verification"),
-        duration_ms=round((time.perf_counter() - g.began) * 1000, 2),
-    )
-    return response
+class _NoSessions(SecureCookieSessionInterface):
+    """Nobody has a session here: the same empty one for all."""
+
+    _none = NullSession()
+
+    def open_session(self, app: Flask, request: Request) -> NullSession:
+        """No cookie is looked for."""
+        return self._none
 
 
-def _has_unread_body() -> bool:
-    """Whether the request came with a body that nobody has read to its end, as it was refused before."""
-    has_body = bool(request.content_length) or "Transfer-Encoding" in request.headers
-    return has_body and not g.get("has_read_body", False)
+class _Request(Request):
+    """A request that works out once which blueprints it belongs to."""
+
+    @cached_property
+    def blueprints(self) -> list[str]:  # type: ignore[override]
+        """Their names, the innermost first."""
+        return super().blueprints
+
+
+class _Flask(Flask):
+    """Flask without what no request here needs: sessions, coroutines, signals, and work on an answer that is whole."""
+
+    request_class = _Request
+    session_interface = _NoSessions()
+
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """No handler is a coroutine."""
+        return func
+
+    # What it returns is called by the server, and nothing else is done with it.
+    def full_dispatch_request(self) -> Answer:  # type: ignore[override]
+        """Run what comes before the handlers, and the handler; every one of them returns an Answer or raises."""
+        try:
+            answer: Any = self.preprocess_request()
+            if answer is None:
+                answer = self.dispatch_request()
+        except Exception as error:
+            answer = self.handle_user_exception(error)
+        if not isinstance(answer, Answer):
+            raise TypeError(f"a handler returned {type(answer).__name__}")
+        return answer
+
+    def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
+        """Match by method and path alone."""
+        if request is None:
+            return None
+        path = request.environ["PATH_INFO"].encode("latin1").decode(errors="replace")  # WSGI's encoding (PEP 3333)
+        return MapAdapter(self.url_map, "", "/", None, "http", path, request.method)

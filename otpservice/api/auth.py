@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from hashlib import sha256
 
-from flask import g, request
-
+from otpservice.api.exchange import current
 from otpservice.api.problems import ProblemError
 from otpservice.verification.policy import Policy
 
@@ -20,8 +19,9 @@ class Authenticator:
         self._tenants = tenants
 
     def __call__(self) -> None:
-        """Set ``g.policy``, or refuse. To be run before the handlers of everything that belongs to a tenant."""
-        header = request.headers.get("Authorization", "")
+        """Find the exchange's policy, or refuse. To be run before all handlers of what belongs to a tenant."""
+        exchange = current()
+        header = exchange.environ.get("HTTP_AUTHORIZATION", "")
         scheme, key = header[: len(_SCHEME)], header[len(_SCHEME) :]
         # A key is long and random, and only its digest is looked up: timing tells nothing about a valid one.
         policy = self._tenants.get(sha256(key.encode()).hexdigest()) if scheme.lower() == _SCHEME else None
@@ -31,4 +31,4 @@ class Authenticator:
                 "Send an API key: Authorization: Bearer <api key>.",
                 headers={"WWW-Authenticate": 'Bearer realm="otpservice"'},
             )
-        g.policy = policy
+        exchange.policy = policy

@@ -9,10 +9,12 @@ import time
 from collections.abc import Mapping
 
 import structlog
-from flask import Blueprint, Response, g, request
+from flask import Blueprint, request
 
+from otpservice.api.answers import Answer
+from otpservice.api.bodies import body_bytes
+from otpservice.api.exchange import current
 from otpservice.api.problems import ProblemError
-from otpservice.api.schemas import body_bytes
 from otpservice.store.verifications import Verifications
 from otpservice.verification.digests import Keyring
 from otpservice.verification.reports import ReportReader, UnreadableReportError, UntrustedReportError
@@ -27,13 +29,14 @@ def create_blueprint(
     blueprint = Blueprint("callbacks", __name__, url_prefix="/v1/callbacks")
 
     @blueprint.post("/<gateway>/<token>")
-    def report(gateway: str, token: str) -> Response:
+    def report(gateway: str, token: str) -> Answer:
         reader = report_readers.get(gateway)
         named = keyring.read_callback_token(gateway, token, time.time())
         if reader is None or named is None:
             raise _not_found()
         id_, send = named
-        g.verification = id_
+        exchange = current()
+        exchange.verification = id_
         try:
             headers = {name.lower(): value for name, value in request.headers}
             reported = reader(body_bytes(), headers, time.time())
@@ -43,12 +46,12 @@ def create_blueprint(
             raise _not_found() from None
         except UnreadableReportError as error:
             raise ProblemError("malformed-body", str(error)) from None
-        g.outcome = verifications.report(id_, send, gateway, reported.number, reported.outcome)
+        exchange.outcome = verifications.report(id_, send, gateway, reported.number, reported.outcome)
         if not reported.outcome.is_recognised:
             log.warning("gateway-state-unknown", gateway=gateway, state=reported.outcome.reason)
-        if g.outcome == "wrong-number":
+        if exchange.outcome == "wrong-number":
             log.warning("callback-wrong-number", gateway=gateway, verification=id_)
-        return Response(status=204)
+        return Answer(b"", 204, media_type=None)
 
     return blueprint
 

@@ -9,9 +9,11 @@ from importlib.resources import files
 from typing import Any
 
 import orjson
-from flask import Blueprint, Response
+from flask import Blueprint
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
+
+from otpservice.api.answers import Answer
 
 _TEMPLATES = files("otpservice.api") / "templates"
 
@@ -30,12 +32,12 @@ def create_blueprint(document: dict[str, Any]) -> Blueprint:
     rendered, page = orjson.dumps(document, option=orjson.OPT_INDENT_2), render(document)
 
     @blueprint.get("/openapi.json")
-    def openapi() -> Response:
-        return Response(rendered, mimetype="application/json")
+    def openapi() -> Answer:
+        return Answer(rendered)
 
     @blueprint.get("/docs")
-    def docs() -> Response:
-        return Response(page.content, mimetype="text/html", headers={"Content-Security-Policy": page.policy})
+    def docs() -> Answer:
+        return Answer(page.content, 200, "text/html; charset=utf-8", [("Content-Security-Policy", page.policy)])
 
     return blueprint
 

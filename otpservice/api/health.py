@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response
+from flask import Blueprint
 
+from otpservice.api.answers import Answer
 from otpservice.store.verifications import Verifications
 
 
@@ -12,12 +13,12 @@ def create_blueprint(verifications: Verifications) -> Blueprint:
     blueprint = Blueprint("health", __name__)
 
     @blueprint.get("/healthz")
-    def healthz() -> Response:
-        return Response(b'{"status":"ok"}', mimetype="application/json")
+    def healthz() -> Answer:
+        return Answer(b'{"status":"ok"}')
 
     @blueprint.get("/readyz")
-    def readyz() -> Response:
+    def readyz() -> Answer:
         verifications.check()
-        return Response(b'{"status":"ready"}', mimetype="application/json")
+        return Answer(b'{"status":"ready"}')
 
     return blueprint

@@ -8,9 +8,11 @@ from typing import Any
 
 import orjson
 import structlog
-from flask import Flask, Response, g
+from flask import Flask
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
+from otpservice.api.answers import Answer
+from otpservice.api.exchange import current
 from otpservice.logs import log_defect
 from otpservice.verification.errors import (
     CodeNotSentError,
@@ -91,13 +93,11 @@ def problem_document(name: str, detail: str) -> dict[str, Any]:
     return {"type": f"/problems/{name}", "title": problem.title, "status": problem.status, "detail": detail}
 
 
-def respond(error: ProblemError) -> Response:
+def respond(error: ProblemError) -> Answer:
     """The response that a refusal becomes."""
-    g.outcome = error.name
+    current().outcome = error.name
     body = {**problem_document(error.name, error.detail), **error.members}
-    response = Response(orjson.dumps(body), PROBLEMS[error.name].status, mimetype=MEDIA_TYPE)
-    response.headers.update(error.headers)
-    return response
+    return Answer(orjson.dumps(body), PROBLEMS[error.name].status, MEDIA_TYPE, list(error.headers.items()))
 
 
 def problem_of(error: VerificationError) -> ProblemError:  # noqa: PLR0911 - a table
@@ -160,17 +160,17 @@ def register(app: Flask) -> None:
     """Turn every error of ``app`` into a problem."""
 
     @app.errorhandler(ProblemError)
-    def refused(error: ProblemError) -> Response:
+    def refused(error: ProblemError) -> Answer:
         return respond(error)
 
     @app.errorhandler(VerificationError)
-    def verification_refused(error: VerificationError) -> Response:
+    def verification_refused(error: VerificationError) -> Answer:
         if isinstance(error, RateLimitedError) and error.limit in _ABUSE:
-            log.warning("abuse-refused", limit=error.limit, prefix=error.prefix, tenant=g.policy.tenant)
+            log.warning("abuse-refused", limit=error.limit, prefix=error.prefix, tenant=current().tenants_policy.tenant)
         return respond(problem_of(error))
 
     @app.errorhandler(HTTPException)
-    def http_refused(error: HTTPException) -> Response:
+    def http_refused(error: HTTPException) -> Answer:
         status = error.code or 500
         name = _BY_STATUS.get(status, "malformed-body" if status < 500 else "internal-error")
         headers = {}
@@ -179,6 +179,6 @@ def register(app: Flask) -> None:
         return respond(ProblemError(name, f"{PROBLEMS[name].title}.", headers=headers))
 
     @app.errorhandler(Exception)
-    def failed(error: Exception) -> Response:
+    def failed(error: Exception) -> Answer:
         log_defect(log, "request-defect", error)
         return respond(ProblemError("internal-error", "The request failed; the log says where."))

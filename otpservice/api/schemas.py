@@ -6,16 +6,11 @@ import ipaddress
 from datetime import UTC, datetime
 from typing import Any
 
-import orjson
-from flask import g, request
-from marshmallow import Schema, ValidationError, fields, validate
-from werkzeug.exceptions import RequestEntityTooLarge
+from marshmallow import Schema, fields, validate
 
-from otpservice.api.problems import ProblemError
 from otpservice.verification.codes import CODE_LENGTHS
 from otpservice.verification.lifecycle import Channel, DeliveryState, Fallback, Status, Verification
 
-LARGEST_BODY_BYTES = 16 * 1024
 _LONGEST_NUMBER = 64
 
 
@@ -128,44 +123,6 @@ class ProblemResponse(Schema):
         metadata={"description": "of rate-limited: which limit"},
     )
     attempts_left = fields.Integer(metadata={"description": "of incorrect-code"})
-
-
-def read_body(schema: Schema, *, optional: bool = False) -> dict[str, Any]:
-    """The request's body, checked. Refuses with 400, 413, 415 or 422; an absent ``optional`` one is empty."""
-    body = body_bytes()
-    if optional and not body:
-        return {}
-    if request.mimetype != "application/json":
-        raise ProblemError("unsupported-media-type", "Send Content-Type: application/json.")
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        raise ProblemError("malformed-body", "The body is not JSON in UTF-8.") from None
-    try:
-        loaded: dict[str, Any] = schema.load(document)
-    except ValidationError as error:
-        raise invalid(_by_field(error)) from None
-    return loaded
-
-
-def body_bytes() -> bytes:
-    """The request's body as it came. Refuses with 413, also where no length was announced."""
-    body = request.get_data(cache=False)  # never more than MAX_CONTENT_LENGTH, one byte over what is allowed
-    if len(body) > LARGEST_BODY_BYTES:
-        raise RequestEntityTooLarge
-    g.has_read_body = True
-    return body
-
-
-def invalid(errors: dict[str, Any]) -> ProblemError:
-    """The refusal of a request whose fields are not as they should be: field -> messages."""
-    return ProblemError("invalid-request", f"Not valid: {', '.join(sorted(errors))}.", {"errors": errors})
-
-
-def _by_field(error: ValidationError) -> dict[str, Any]:
-    """The messages of each field; those of the body as a whole stand under ``_schema``."""
-    messages: dict[str, Any] = error.normalized_messages()  # type: ignore[no-untyped-call]
-    return messages
 
 
 def represent(verification: Verification) -> dict[str, Any]:

@@ -6,18 +6,18 @@ import re
 from collections.abc import Mapping
 from threading import BoundedSemaphore
 
-import orjson
-from flask import Blueprint, Response, g, request
+from flask import Blueprint, request
 
+from otpservice.api.answers import Answer, json_answer
 from otpservice.api.auth import Authenticator
+from otpservice.api.bodies import invalid, read_body
+from otpservice.api.exchange import Exchange, current
 from otpservice.api.problems import ProblemError
 from otpservice.api.schemas import (
     EmptyRequest,
     ResendRequest,
     StartRequest,
     VerifyRequest,
-    invalid,
-    read_body,
     represent,
 )
 from otpservice.store.verifications import Start, Verifications
@@ -49,8 +49,9 @@ def create_blueprint(
     waiters = BoundedSemaphore(max_waiters)
 
     @blueprint.post("")
-    def start() -> Response:
-        policy: Policy = g.policy
+    def start() -> Answer:
+        exchange = current()
+        policy = exchange.tenants_policy
         body = read_body(start_schema)
         number = _number(body["number"], policy, test_code_lengths)
         started = verifications.start(
@@ -61,66 +62,72 @@ def create_blueprint(
                 binding=body.get("binding"),
                 purpose=body.get("purpose"),
                 ip=body.get("ip"),
-                idempotency_key=_idempotency_key(),
+                idempotency_key=_idempotency_key(exchange),
             ),
             policy,
         )
-        response = _answer(started.verification, 201)
-        response.headers["Location"] = f"/v1/verifications/{started.verification.id}"
+        headers = [("Location", f"/v1/verifications/{started.verification.id}")]
         if started.replayed:
-            response.headers["Idempotent-Replayed"] = "true"
-        return response
+            headers.append(("Idempotent-Replayed", "true"))
+        return _answer(exchange, started.verification, 201, headers)
 
     @blueprint.post("/<id>/verify")
-    def verify(id: str) -> Response:
-        _name(id)
+    def verify(id: str) -> Answer:
+        exchange = _named(id)
         body = read_body(verify_schema)
-        return _answer(verifications.verify(id, body["code"], body.get("binding"), g.policy))
+        verified = verifications.verify(id, body["code"], body.get("binding"), exchange.tenants_policy)
+        return _answer(exchange, verified)
 
     @blueprint.post("/<id>/resend")
-    def resend(id: str) -> Response:
-        _name(id)
+    def resend(id: str) -> Answer:
+        exchange = _named(id)
         body = read_body(resend_schema, optional=True)
-        return _answer(verifications.resend(id, body.get("fallback"), g.policy), 202)
+        return _answer(exchange, verifications.resend(id, body.get("fallback"), exchange.tenants_policy), 202)
 
     @blueprint.post("/<id>/cancel")
-    def cancel(id: str) -> Response:
-        _name(id)
+    def cancel(id: str) -> Answer:
+        exchange = _named(id)
         read_body(empty_schema, optional=True)
-        return _answer(verifications.cancel(id, g.policy))
+        return _answer(exchange, verifications.cancel(id, exchange.tenants_policy))
 
     @blueprint.get("/<id>")
-    def get(id: str) -> Response:
-        _name(id)
-        found = verifications.get(id, g.policy)
+    def get(id: str) -> Answer:
+        exchange = _named(id)
+        policy = exchange.tenants_policy
+        found = verifications.get(id, policy)
         seconds = _preferred_wait()
         if seconds is None:
-            return _answer(found)
+            return _answer(exchange, found)
         if not found.is_settled:
             # Waiting holds a thread, and verify needs threads too: past the limit the answer comes at once.
             if not waiters.acquire(blocking=False):
-                return _answer(found)
+                return _answer(exchange, found)
             try:
-                found = verifications.wait(id, g.policy, seconds)
+                found = verifications.wait(id, policy, seconds)
             finally:
                 waiters.release()
-        response = _answer(found)
-        response.headers["Preference-Applied"] = f"wait={seconds}"
-        return response
+        return _answer(exchange, found, headers=[("Preference-Applied", f"wait={seconds}")])
 
     return blueprint
 
 
-def _name(id: str) -> None:
-    """Let the log name the verification: only if it is an id, for a caller may have put anything in its place."""
+def _named(id: str) -> Exchange:
+    """The exchange, named by its verification: only by an id, for a caller may have put anything there."""
+    exchange = current()
     if partition_of(id) is not None:
-        g.verification = id
+        exchange.verification = id
+    return exchange
 
 
-def _answer(verification: Verification, status: int = 200) -> Response:
-    g.verification = verification.id
-    g.outcome = verification.status.value
-    return Response(orjson.dumps(represent(verification)), status, mimetype="application/json")
+def _answer(
+    exchange: Exchange,
+    verification: Verification,
+    status: int = 200,
+    headers: list[tuple[str, str]] | None = None,
+) -> Answer:
+    exchange.verification = verification.id
+    exchange.outcome = verification.status.value
+    return json_answer(represent(verification), status, headers)
 
 
 def _number(text: str, policy: Policy, test_numbers: Mapping[str, int]) -> str:
@@ -134,8 +141,8 @@ def _number(text: str, policy: Policy, test_numbers: Mapping[str, int]) -> str:
         raise ProblemError("number-not-allowed", str(error)) from None
 
 
-def _idempotency_key() -> str | None:
-    key = request.headers.get("Idempotency-Key")
+def _idempotency_key(exchange: Exchange) -> str | None:
+    key = exchange.environ.get("HTTP_IDEMPOTENCY_KEY")
     if key is not None and not (0 < len(key) <= _LONGEST_IDEMPOTENCY_KEY and key.isascii() and key.isprintable()):
         raise invalid({"Idempotency-Key": [f"Must be 1 to {_LONGEST_IDEMPOTENCY_KEY} printable ASCII characters."]})
     return key

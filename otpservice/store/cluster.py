@@ -18,6 +18,7 @@ from redis.exceptions import AskError, ClusterDownError, MovedError, TryAgainErr
 from otpservice.store.address import Address, Node
 from otpservice.store.clock import ServerClock
 from otpservice.store.connection import connect_node, node_options
+from otpservice.store.lines import Lines
 from otpservice.store.slots import (
     FIRST_MAP_SECONDS,
     REDIRECT_SECONDS,
@@ -39,7 +40,7 @@ class Cluster:
         """``max_connections`` is how many threads may hold one to a node at once."""
         self._options = node_options(address, tls) | {"max_connections": max_connections}
         self._slots = SlotMap(address.nodes)
-        self._clients: dict[Node, redis.Redis] = {}
+        self._nodes: dict[Node, _Node] = {}
         self._clocks: dict[Node, ServerClock] = {}
         self._lock = threading.Lock()
         self._refreshing = False
@@ -54,9 +55,9 @@ class Cluster:
     def close(self) -> None:
         """Close every connection."""
         with self._lock:
-            clients, self._clients = self._clients, {}
-        for client in clients.values():
-            client.close()
+            nodes, self._nodes = self._nodes, {}
+        for node in nodes.values():
+            node.client.close()
 
     def send(self, key: str, *commands: Command) -> list[Any]:
         """Send commands in one round trip to the node that owns ``key``; error replies come back as values.
@@ -110,7 +111,8 @@ class Cluster:
         [answer] = self._send_to(node, (("TIME",),), asking=False)
         if isinstance(answer, Exception):
             raise answer
-        return answer
+        seconds, microseconds = answer
+        return int(seconds), int(microseconds)
 
     def home(self, key: str) -> Node | None:
         """The node that owns a key, as far as is known."""
@@ -121,29 +123,26 @@ class Cluster:
 
         What any other node publishes comes over the cluster's bus.
         """
-        client = self._client(self._owner(channel))
+        client = self._node(self._owner(channel)).client
         return client.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call,no-any-return]
 
     def _send_to(self, node: Node, commands: tuple[Command, ...], asking: bool) -> list[Any]:
         try:
-            with self._client(node).pipeline(transaction=False) as pipeline:
-                for command in [("ASKING",), *commands] if asking else commands:
-                    pipeline.execute_command(*command)  # type: ignore[no-untyped-call]
-                replies: list[Any] = pipeline.execute(raise_on_error=False)
+            replies = self._node(node).lines.send([("ASKING",), *commands] if asking else commands)
         except (redis.RedisError, OSError):
             self._slots.put_last(node)
             self._refresh()
             raise
         return replies[-len(commands) :]
 
-    def _client(self, node: Node) -> redis.Redis:
-        client = self._clients.get(node)
-        if client is None:
+    def _node(self, node: Node) -> _Node:
+        found = self._nodes.get(node)
+        if found is None:
             with self._lock:
-                client = self._clients.get(node)
-                if client is None:
-                    client = self._clients[node] = connect_node(node, self._options)
-        return client
+                found = self._nodes.get(node)
+                if found is None:
+                    found = self._nodes[node] = _Node(connect_node(node, self._options))
+        return found
 
     def _owner(self, key: str) -> Node:
         """The node to ask first. Raises ClusterDownError where there is none, as the cluster itself would."""
@@ -169,7 +168,7 @@ class Cluster:
         try:
             for node in self._slots.to_ask():
                 try:
-                    reply = self._client(node).execute_command("CLUSTER SLOTS")  # type: ignore[no-untyped-call]
+                    reply = self._node(node).client.execute_command("CLUSTER SLOTS")  # type: ignore[no-untyped-call]
                     members = self._slots.learn(reply, node)
                 except (redis.RedisError, OSError):
                     self._slots.put_last(node)
@@ -184,6 +183,14 @@ class Cluster:
 
     def _forget_all_but(self, members: set[Node]) -> None:
         with self._lock:
-            gone = [self._clients.pop(node) for node in list(self._clients) if node not in members]
-        for client in gone:
-            client.close()
+            gone = [self._nodes.pop(node) for node in list(self._nodes) if node not in members]
+        for node in gone:
+            node.client.close()
+
+
+class _Node:
+    """A node that has been spoken to."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self.client = client
+        self.lines = Lines(client)

@@ -9,6 +9,7 @@ import redis
 from redis.client import PubSub
 
 from otpservice.store.clock import ServerClock
+from otpservice.store.lines import Lines
 from otpservice.store.slots import Command
 
 
@@ -17,24 +18,16 @@ class Single:
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
+        self._lines = Lines(client)
         self._clock = ServerClock(client.time)
 
     def send(self, key: str, *commands: Command) -> list[Any]:
         """The replies to commands, in one round trip; error replies as values."""
-        if len(commands) > 1:
-            return self.send_each([(key, command) for command in commands])
-        try:
-            return [self._client.execute_command(*commands[0])]  # type: ignore[no-untyped-call]
-        except redis.ResponseError as error:
-            return [error]
+        return self._lines.send(commands)
 
     def send_each(self, pairs: Sequence[tuple[str, Command]]) -> list[Any]:
         """The replies to commands, each with a key of it, in one round trip; error replies as values."""
-        with self._client.pipeline(transaction=False) as pipeline:
-            for _, command in pairs:
-                pipeline.execute_command(*command)  # type: ignore[no-untyped-call]
-            replies: list[Any] = pipeline.execute(raise_on_error=False)
-        return replies
+        return self._lines.send([command for _, command in pairs])
 
     def clock(self, key: str) -> ServerClock:
         """The server's clock, whatever the key."""

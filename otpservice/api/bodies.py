@@ -1,0 +1,66 @@
+"""Bodies of requests: read to their end, but never more than is allowed; JSON, checked by a schema."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from flask import request
+from marshmallow import Schema, ValidationError
+from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
+from werkzeug.wsgi import get_content_length
+
+from otpservice.api.exchange import current
+from otpservice.api.problems import ProblemError
+
+LARGEST_BODY_BYTES = 16 * 1024
+
+
+def read_body(schema: Schema, *, optional: bool = False) -> dict[str, Any]:
+    """The request's body, checked. Refuses with 400, 413, 415 or 422; an absent ``optional`` one is empty."""
+    body = body_bytes()
+    if optional and not body:
+        return {}
+    if request.mimetype != "application/json":
+        raise ProblemError("unsupported-media-type", "Send Content-Type: application/json.")
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise ProblemError("malformed-body", "The body is not JSON in UTF-8.") from None
+    try:
+        loaded: dict[str, Any] = schema.load(document)
+    except ValidationError as error:
+        raise invalid(_by_field(error)) from None
+    return loaded
+
+
+def body_bytes() -> bytes:
+    """The request's body as it came. Refuses with 413, also where no length was announced."""
+    exchange = current()
+    environ = exchange.environ
+    length = get_content_length(environ)
+    if length is not None and length > LARGEST_BODY_BYTES:
+        raise RequestEntityTooLarge
+    # Where no length was announced the server knows where the body ends: at once where there is none.
+    left = LARGEST_BODY_BYTES + 1 if length is None else length
+    body = b""
+    while left > 0 and (chunk := environ["wsgi.input"].read(left)):
+        body += chunk
+        left -= len(chunk)
+    if length is not None and left > 0:
+        raise ClientDisconnected  # half a request is none, even where the half could be read as one
+    if len(body) > LARGEST_BODY_BYTES:
+        raise RequestEntityTooLarge
+    exchange.has_read_body = True
+    return body
+
+
+def invalid(errors: dict[str, Any]) -> ProblemError:
+    """The refusal of a request whose fields are not as they should be: field -> messages."""
+    return ProblemError("invalid-request", f"Not valid: {', '.join(sorted(errors))}.", {"errors": errors})
+
+
+def _by_field(error: ValidationError) -> dict[str, Any]:
+    """The messages of each field; those of the body as a whole stand under ``_schema``."""
+    messages: dict[str, Any] = error.normalized_messages()  # type: ignore[no-untyped-call]
+    return messages
