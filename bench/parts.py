@@ -189,13 +189,18 @@ def cpu_seconds(processes: Sequence[psutil.Process]) -> float:
     return float(sum(each.user + each.system for each in times))
 
 
-def wait_until(condition: Callable[[], object], what: str, seconds: float = _PATIENCE_SECONDS) -> None:
+def wait_until(
+    condition: Callable[[], object],
+    what: str,
+    seconds: float = _PATIENCE_SECONDS,
+    pause_seconds: float = _PAUSE_SECONDS,
+) -> None:
     """Look again and again. Raises BenchError after ``seconds``."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
             raise BenchError(f"waited {seconds:g} s in vain for {what}")
-        time.sleep(_PAUSE_SECONDS)
+        time.sleep(pause_seconds)
 
 
 def _pings(client: redis.Redis) -> bool:

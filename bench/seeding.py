@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import redis
 
@@ -84,15 +85,11 @@ class Seeds:
         source = self._names(first.id, wanted[0], idempotency_keys)
         told = self.client.hgetall(source.verification)
         differing = {field: source.values.index(value) for field, value in told.items() if value in source.values}
-        key_names = [
-            source.verification,
-            source.limits,
-            keys.outbox(PARTITION) if sends else "",
-            source.idempotency,
-        ]
+        entry = self._entry(first.id) if sends else ""
+        key_names = [source.verification, source.limits, keys.outbox(PARTITION) if sends else "", source.idempotency]
         copy, copies, ids = self.client.register_script(_COPY), iter(wanted[1:]), [first.id]
         while some := list(islice(copies, _COPIES_A_CALL)):
-            arguments = [first.id, str(len(differing)), *differing]
+            arguments = [first.id, entry, str(len(differing)), *differing]
             for number in some:
                 ids.append(new_id(PARTITION))
                 names = self._names(ids[-1], number, idempotency_keys)
@@ -103,6 +100,11 @@ class Seeds:
         if len(self.client.hgetall(keys.verification(PARTITION, ids[-1]))) != len(told):
             raise BenchError("a copy is not what was copied")
         return ids
+
+    def _entry(self, id_: str) -> str:
+        """Where in the outbox its send waits."""
+        waiting: Any = self.client.xrange(keys.outbox(PARTITION))
+        return str(next(entry for entry, send in waiting if id_ in send.values()))
 
     def _names(self, id_: str, number: str, has_idempotency_key: bool) -> _Names:
         digest = self.keyring.number_digest(number)

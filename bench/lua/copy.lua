@@ -1,13 +1,13 @@
 -- KEYS: 1 verification, 2 its number's limits, 3 outbox ('': no sends are copied), 4 idempotency key ('': none is copied)
--- ARGV: id, how many fields differ, their names; then for each copy: verification, its number's limits, idempotency key, id, the values of those fields
+-- ARGV: id, its entry of the outbox (''), how many fields differ, their names; then for each copy: verification, its number's limits, idempotency key, id, the values of those fields
 -- Returns: how many copies were made
-local count = tonumber(ARGV[2])
-local send = KEYS[3] ~= '' and redis.call('XREVRANGE', KEYS[3], '+', '-', 'COUNT', 1)[1][2]
+local count = tonumber(ARGV[3])
+local send = KEYS[3] ~= '' and redis.call('XRANGE', KEYS[3], ARGV[2], ARGV[2])[1][2]
 local made, differing = 0, {}
 for field = 1, count do
-  differing[2 * field - 1] = ARGV[2 + field]
+  differing[2 * field - 1] = ARGV[3 + field]
 end
-for first = count + 3, #ARGV, count + 4 do
+for first = count + 4, #ARGV, count + 4 do
   local verification, limits, idempotency, id = unpack(ARGV, first, first + 3)
   redis.call('COPY', KEYS[1], verification)
   for field = 1, count do

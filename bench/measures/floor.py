@@ -9,7 +9,7 @@ from dataclasses import replace
 from bench import parts, scripts, seeding
 from bench.errors import BenchError
 from bench.load import CONNECTIONS, run_redis_benchmark, run_wrk
-from bench.measure import Measure, Options, Row, Sample, afresh, of
+from bench.measure import WARM_UP_SECONDS, Measure, Options, Row, Sample, afresh, of
 from otpservice.network import free_port
 from otpservice.store import keys
 from otpservice.store.verifications import Verifications
@@ -17,7 +17,6 @@ from otpservice.verification.errors import IncorrectCodeError
 from otpservice.verification.limits import Rule
 
 NAME = "floor"
-_WARM_UP_SECONDS = 1
 _SCRIPTS_A_SECOND = 25_000  # so many calls are made for each second wanted
 _NEVER_USED_UP = 1_000_000_000
 _NEVER_TOO_LATE = 2**53 - 1
@@ -29,7 +28,7 @@ def _run(options: Options) -> Sample:
     url = f"http://{parts.HOST}:{port}/"
     with parts.spawned("-m", "bench.floor_server", str(port)) as process:
         parts.wait_for_answer(url, process)
-        run_wrk(url, _WARM_UP_SECONDS)
+        run_wrk(url, WARM_UP_SECONDS)
         load = run_wrk(url, options.seconds)
     if load.unwelcome:
         raise BenchError(f"{load.unwelcome} requests to an empty view were not answered well")

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from bench import parts, seeding, serving
 from bench.errors import BenchError
 from bench.load import CONNECTIONS, run_wrk
-from bench.measure import Measure, Options, Row, Sample, afresh
+from bench.measure import WARM_UP_SECONDS, Measure, Options, Row, Sample, afresh
 
 NAME = "start"
 LEAST_RATIO = 0.40
-_WARM_UP_SECONDS = 1
 _ENOUGH = 10_000_000  # as many as there are numbers
 
 
@@ -19,7 +18,7 @@ def _run(options: Options) -> Sample:
     tables: parts.Tables = {**serving.INTAKE_ONLY, "delivery": {"max_backlog": _ENOUGH}}
     with parts.valkey() as server, parts.settings(server, tables) as made, seeding.seeds(made) as seeds:
         with parts.service(made) as process:
-            warm_up = run_wrk(made.url, _WARM_UP_SECONDS, NAME, [parts.API_KEY, "0"])
+            warm_up = run_wrk(made.url, WARM_UP_SECONDS, NAME, [parts.API_KEY, "0"])
             after = str(warm_up.requests + CONNECTIONS)
             sample = serving.under_load(made.url, options, NAME, [parts.API_KEY, after], server, process)
         made_here = sum(1 for _ in seeds.client.scan_iter("otp:{*}:v:*", count=10_000))

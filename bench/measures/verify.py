@@ -9,12 +9,11 @@ from pathlib import Path
 from bench import parts, seeding, serving
 from bench.errors import BenchError
 from bench.load import CONNECTIONS, run_wrk
-from bench.measure import Measure, Options, Row, Sample, afresh
+from bench.measure import WARM_UP_SECONDS, Measure, Options, Row, Sample, afresh
 
 NAME = "verify"
 LEAST_RATIO = 0.45
 ATTEMPTS = 10  # the most that settings allow
-_WARM_UP_SECONDS = 1
 
 
 def _run(options: Options) -> Sample:
@@ -25,7 +24,7 @@ def _run(options: Options) -> Sample:
             file = Path(folder) / "ids"
             arguments = [str(file), parts.API_KEY, seeding.WRONG_CODE]
             file.write_text("\n".join(ids), "utf-8")
-            warm_up = run_wrk(made.url, _WARM_UP_SECONDS, NAME, arguments)
+            warm_up = run_wrk(made.url, WARM_UP_SECONDS, NAME, arguments)
             # Those that the warm-up left alone come first.
             turned = warm_up.requests % len(ids)
             file.write_text("\n".join(ids[turned:] + ids[:turned]), "utf-8")
