@@ -122,16 +122,16 @@ class Settings:
 
 @contextmanager
 def settings(
-    server: Valkey, tables: Tables | None = None, gateway_url: str = "http://127.0.0.1:9/"
+    redis_url: str, tables: Tables | None = None, gateway_url: str = "http://127.0.0.1:9/"
 ) -> Iterator[Settings]:
-    """The settings of a service on that Valkey: the defaults, but for ``tables`` (name of a table -> its keys).
+    """The settings of a service on that Redis: the defaults, but for ``tables`` (name of a table -> its keys).
 
     The one gateway is the bench's own, by mobilgroup's protocol; where none is given nothing listens.
     """
     port = free_port(HOST, 0)
     written: dict[str, dict[str, Any]] = {
         "server": {"port": port},
-        "redis": {"url": server.url},
+        "redis": {"url": redis_url},
         "gateways.mobilgroup": {"kind": "mobilgroup", "url": gateway_url, "api_key": "bench"},
         f"tenants.{TENANT}": {"api_keys": [f"sha256:{sha256(API_KEY.encode()).hexdigest()}"]},
     }

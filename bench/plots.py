@@ -21,7 +21,7 @@ def plot(result: Result, path: Path) -> None:
     """Write an SVG. The same numbers make the same file."""
     panels = [list(figures) for _, figures in groupby(result.figures, key=lambda figure: (figure.panel, figure.unit))]
     heights = [0.7 + len(panel) * _BAR_HEIGHT_INCHES for panel in panels]
-    with mpl.rc_context({"svg.hashsalt": "otpservice", "svg.fonttype": "path", "font.size": 9}):
+    with mpl.rc_context({"svg.hashsalt": "otpservice", "svg.fonttype": "none", "font.size": 9}):
         canvas = Canvas(figsize=(_WIDTH_INCHES, sum(heights) + 0.9), layout="constrained")
         canvas.suptitle(f"{result.name}\n", fontsize=12, fontweight="bold")
         canvas.text(0.5, 1 - 0.32 / (sum(heights) + 0.9), _wrapped(result.title), ha="center", va="top", fontsize=8)
@@ -33,7 +33,7 @@ def plot(result: Result, path: Path) -> None:
 
 def _draw(axes: Axes, figures: Sequence[Figure]) -> None:
     for place, figure in enumerate(figures):
-        axes.barh(place, figure.median, height=0.62, color=_BAR, zorder=1)
+        axes.barh(place, figure.median, height=0.5, color=_BAR, zorder=1)
         axes.plot(figure.rounds, [place] * len(figure.rounds), "o", color=_POINT, markersize=3.5, zorder=3)
         axes.annotate(
             shown(figure.median),
@@ -44,10 +44,10 @@ def _draw(axes: Axes, figures: Sequence[Figure]) -> None:
         )
         if figure.target is not None:
             color = _TARGET if figure.is_reached else _MISSED
-            axes.plot([figure.target.value] * 2, [place - 0.45, place + 0.45], color=color, linewidth=2, zorder=2)
+            axes.plot([figure.target.value] * 2, [place - 0.36, place + 0.36], color=color, linewidth=2, zorder=2)
             axes.annotate(
                 f"{figure.target.relation} {shown(figure.target.value)}",
-                (figure.target.value, place - 0.45),
+                (figure.target.value, place - 0.36),
                 xytext=(0, 1),
                 textcoords="offset points",
                 ha="center",

@@ -117,7 +117,7 @@ def shown(number: float) -> str:
     if abs(number) >= 1000 or number == int(number):
         return f"{number:,.0f}"
     digits = 3 if abs(number) < 10 else 2 if abs(number) < 100 else 1
-    return f"{number:.{digits}f}"
+    return f"{number:,.{digits}f}"
 
 
 def _figure(read: Mapping[str, Any]) -> Figure:

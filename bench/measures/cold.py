@@ -25,7 +25,7 @@ _API_PROCESSES = ServerSettings().workers
 def _run(options: Options) -> Sample:
     with (
         parts.valkey() as server,
-        parts.settings(server) as made,
+        parts.settings(server.url) as made,
         httpx.Client(base_url=made.url, headers=parts.HEADERS, timeout=5) as client,
     ):
         began = time.monotonic()

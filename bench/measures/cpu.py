@@ -24,7 +24,7 @@ def _calls(name: str, ask: Callable[[seeding.Seeds, httpx.Client], Callable[[], 
     """Redis calls of a service that has just been started, without what it asks once."""
     with (
         parts.valkey() as server,
-        parts.settings(server, serving.INTAKE_ONLY) as made,
+        parts.settings(server.url, serving.INTAKE_ONLY) as made,
         seeding.seeds(made) as seeds,
         parts.service(made),
         httpx.Client(base_url=made.url, headers=parts.HEADERS) as client,

@@ -47,7 +47,7 @@ def _deliver(name: str, sends: int, *, delay: float, max_in_flight: int) -> dict
     with (
         parts.valkey() as server,
         gateway(delay) as receiver,
-        parts.settings(server, tables, receiver.url) as made,
+        parts.settings(server.url, tables, receiver.url) as made,
         seeding.seeds(made) as seeds,
     ):
         seeds.queued(seeding.numbers(sends))
@@ -91,6 +91,8 @@ def _watch(processes: dict[str, psutil.Process], receiver: RunningGateway, sends
     begun, ended = reached(0.1), reached(0.9)
     reached(1.0)
     codes = ended["sends"] - begun["sends"]
+    if not codes:
+        raise BenchError(f"{sends} sends are over before anybody can look")
     costs = {f"{name}_cpu_seconds_each": (ended[name] - begun[name]) / codes for name in processes}
     return costs | {"worker_bytes": most_bytes}
 

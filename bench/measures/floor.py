@@ -44,7 +44,7 @@ def _run(options: Options) -> Sample:
 
 def _call_script(seconds: int) -> tuple[float, float]:
     """Wrong codes a second for one verification, each with all that the script does; and the microseconds of each."""
-    with parts.valkey() as server, parts.settings(server) as made, seeding.seeds(made) as seeds:
+    with parts.valkey() as server, parts.settings(server.url) as made, seeding.seeds(made) as seeds:
         (id_,) = seeds.pending(seeding.numbers(1))
         policy = replace(seeds.policy, failure_rules=(_NEVER_LIMITED,))
         store = Verifications(seeds.client, seeds.keyring, partitions=1)

@@ -59,7 +59,7 @@ def _prepare(options: Options) -> Iterator[Run]:
 
 def _populate(stack: ExitStack, size: int) -> _Population:
     server = stack.enter_context(parts.valkey())
-    made = stack.enter_context(parts.settings(server, _TABLES))
+    made = stack.enter_context(parts.settings(server.url, _TABLES))
     seeds = stack.enter_context(seeding.seeds(made))
     before = seeds.client.info("memory")["used_memory"]
     ids = seeds.pending(seeding.numbers(size))
@@ -74,7 +74,7 @@ def _idempotency_bytes(count: int) -> float:
     """What a verification costs more in Redis if it was started with an Idempotency-Key."""
     used = []
     for idempotency_keys in (False, True):
-        with parts.valkey() as server, parts.settings(server, _TABLES) as made, seeding.seeds(made) as seeds:
+        with parts.valkey() as server, parts.settings(server.url, _TABLES) as made, seeding.seeds(made) as seeds:
             before = seeds.client.info("memory")["used_memory"]
             seeds.pending(seeding.numbers(count), idempotency_keys=idempotency_keys)
             used.append(seeds.client.info("memory")["used_memory"] - before)

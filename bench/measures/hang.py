@@ -41,7 +41,7 @@ def _call(options: Options, hanging: int) -> tuple[list[float], int]:
     with (
         parts.valkey() as server,
         gateway(silent=_SILENT) as receiver,
-        parts.settings(server, _TABLES, receiver.url) as made,
+        parts.settings(server.url, _TABLES, receiver.url) as made,
         seeding.seeds(made) as seeds,
     ):
         ids = seeds.pending(seeding.numbers(wanted, ending="00"))

@@ -21,7 +21,7 @@ def _run(options: Options) -> Sample:
     gateway_port = free_port(parts.HOST, 0)
     with (
         parts.valkey() as server,
-        parts.settings(server, gateway_url=f"http://{parts.HOST}:{gateway_port}/") as made,
+        parts.settings(server.url, gateway_url=f"http://{parts.HOST}:{gateway_port}/") as made,
         parts.service(made) as process,
     ):
         service = parts.family(process)

@@ -16,7 +16,7 @@ _ENOUGH = 10_000_000  # as many as there are numbers
 
 def _run(options: Options) -> Sample:
     tables: parts.Tables = {**serving.INTAKE_ONLY, "delivery": {"max_backlog": _ENOUGH}}
-    with parts.valkey() as server, parts.settings(server, tables) as made, seeding.seeds(made) as seeds:
+    with parts.valkey() as server, parts.settings(server.url, tables) as made, seeding.seeds(made) as seeds:
         with parts.service(made) as process:
             warm_up = run_wrk(made.url, WARM_UP_SECONDS, NAME, [parts.API_KEY, "0"])
             after = str(warm_up.requests + CONNECTIONS)

@@ -18,7 +18,7 @@ ATTEMPTS = 10  # the most that settings allow
 
 def _run(options: Options) -> Sample:
     tables: parts.Tables = {**serving.INTAKE_ONLY, "verification": {"max_attempts": ATTEMPTS}}
-    with parts.valkey() as server, parts.settings(server, tables) as made, seeding.seeds(made) as seeds:
+    with parts.valkey() as server, parts.settings(server.url, tables) as made, seeding.seeds(made) as seeds:
         ids = seeds.pending(seeding.numbers(options.pending))
         with tempfile.TemporaryDirectory() as folder, parts.service(made) as process:
             file = Path(folder) / "ids"
