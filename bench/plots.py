@@ -41,6 +41,7 @@ def _draw(axes: Axes, figures: Sequence[Figure]) -> None:
             xytext=(6, 0),
             textcoords="offset points",
             va="center",
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5},
         )
         if figure.target is not None:
             color = _TARGET if figure.is_reached else _MISSED
