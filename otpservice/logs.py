@@ -6,36 +6,30 @@ a command, an address or a body.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import sys
-from typing import Any, TextIO, cast
+from datetime import UTC, datetime
+from typing import Any
 
 import orjson
 import stamina.instrumentation
 import structlog
-from structlog.typing import FilteringBoundLogger, Processor
+from structlog.typing import EventDict, FilteringBoundLogger, Processor
 
 
 def configure(*, level: str = "info", terminal: bool | None = None) -> None:
     """Send all logs of this process to standard output. ``terminal``: readable text; default: if it is one."""
     if terminal is None:
         terminal = sys.stdout.isatty()
-    shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
-    ]
+    shared: list[Processor] = [structlog.contextvars.merge_contextvars, _with_level_and_time]
     renderer: Processor = (
         # Not the default: where rich is installed, that shows the values of all variables on the way.
-        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
-        if terminal
-        else structlog.processors.JSONRenderer(serializer=_json)
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback) if terminal else _as_json
     )
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _Output())),
+        logger_factory=lambda *_: _Lines(),
         cache_logger_on_first_use=True,
     )
     # The server's own words, and those of libraries, in the same form.
@@ -55,13 +49,27 @@ class _Output:
     """Standard output, without which the service goes on: a full disk or a closed pipe must not fail a request."""
 
     def write(self, text: str) -> int:
-        with contextlib.suppress(OSError, ValueError):
-            return sys.stdout.write(text)
-        return 0
+        """Write at once."""
+        try:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+        except (OSError, ValueError):
+            return 0
+        return len(text)
 
     def flush(self) -> None:
-        with contextlib.suppress(OSError, ValueError):
-            sys.stdout.flush()
+        """There is nothing left to write."""
+
+
+class _Lines:
+    """What structlog hands its lines to."""
+
+    _output = _Output()
+
+    def msg(self, line: str) -> None:
+        self._output.write(f"{line}\n")
+
+    debug = info = warning = error = critical = msg
 
 
 def log_defect(log: FilteringBoundLogger, event: str, error: BaseException) -> None:
@@ -75,5 +83,12 @@ def log_defect(log: FilteringBoundLogger, event: str, error: BaseException) -> N
     log.error(event, error=type(error).__name__, frames=frames)
 
 
-def _json(event: dict[str, Any], **_: Any) -> str:
+def _with_level_and_time(_: Any, level: str, event: EventDict) -> EventDict:
+    """What structlog has two processors for, in a third of their time: every request comes through here."""
+    event["level"] = level
+    event["time"] = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    return event
+
+
+def _as_json(_: Any, __: str, event: EventDict) -> str:
     return orjson.dumps(event, default=str).decode()

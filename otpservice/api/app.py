@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
-from flask import Flask, Request, request
-from flask.sessions import NullSession, SecureCookieSessionInterface
-from werkzeug.routing import MapAdapter
-from werkzeug.utils import cached_property
+from flask import Flask, request
 
 from otpservice.api import callbacks, docs, health, openapi, problems, verifications
-from otpservice.api.answers import Answer
+from otpservice.api.application import Application
 from otpservice.api.auth import Authenticator
 from otpservice.api.exchange import Envelope, current
 from otpservice.store.verifications import Verifications
@@ -40,9 +36,7 @@ class Parts:
 
 def create_app(parts: Parts) -> Flask:
     """The WSGI application. Shares nothing with another one made by the same process."""
-    app = _Flask(__name__, static_folder=None)
-    app.url_map.merge_slashes = False  # a path is right or not found: no redirect is part of the contract
-    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
+    app = Application(__name__)
     problems.register(app)
     app.register_blueprint(
         verifications.create_blueprint(
@@ -62,53 +56,3 @@ def create_app(parts: Parts) -> Flask:
 
 def _note_route() -> None:
     current().route = request.url_rule.rule if request.url_rule is not None else None
-
-
-class _NoSessions(SecureCookieSessionInterface):
-    """Nobody has a session here: the same empty one for all."""
-
-    _none = NullSession()
-
-    def open_session(self, app: Flask, request: Request) -> NullSession:
-        """No cookie is looked for."""
-        return self._none
-
-
-class _Request(Request):
-    """A request that works out once which blueprints it belongs to."""
-
-    @cached_property
-    def blueprints(self) -> list[str]:  # type: ignore[override]
-        """Their names, the innermost first."""
-        return super().blueprints
-
-
-class _Flask(Flask):
-    """Flask without what no request here needs: sessions, coroutines, signals, and work on an answer that is whole."""
-
-    request_class = _Request
-    session_interface = _NoSessions()
-
-    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
-        """No handler is a coroutine."""
-        return func
-
-    # What it returns is called by the server, and nothing else is done with it.
-    def full_dispatch_request(self) -> Answer:  # type: ignore[override]
-        """Run what comes before the handlers, and the handler; every one of them returns an Answer or raises."""
-        try:
-            answer: Any = self.preprocess_request()
-            if answer is None:
-                answer = self.dispatch_request()
-        except Exception as error:
-            answer = self.handle_user_exception(error)
-        if not isinstance(answer, Answer):
-            raise TypeError(f"a handler returned {type(answer).__name__}")
-        return answer
-
-    def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
-        """Match by method and path alone."""
-        if request is None:
-            return None
-        path = request.environ["PATH_INFO"].encode("latin1").decode(errors="replace")  # WSGI's encoding (PEP 3333)
-        return MapAdapter(self.url_map, "", "/", None, "http", path, request.method)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import redis
 import redis.asyncio
@@ -19,6 +20,7 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from otpservice.store.address import Address, Kind, Node, parse_address
+from otpservice.store.kernel_timed import MasterConnection, PlainConnection, SocketFileConnection
 from otpservice.store.tls import (
     AsyncSentinelTlsConnection,
     AsyncTlsConnection,
@@ -37,6 +39,10 @@ _ASYNC_CONNECTIONS = 64  # a command holds one for a millisecond; a send at its 
 _MAX_CONNECTIONS = 100
 _RETRY_AFTER_MS = 1000
 _ERROR_CODE = re.compile(r"[A-Z]{2,}")
+_KERNEL_TIMED: Mapping[str, Any] = {
+    "redis": {"connection_class": PlainConnection},
+    "unix": {"connection_class": SocketFileConnection},
+}
 
 
 def options(timeout_seconds: float) -> dict[str, Any]:
@@ -66,10 +72,12 @@ def connect(url: str, tls: Tls | None = None, *, max_connections: int = _MAX_CON
         case Kind.SINGLE:
             over_tls = _single_options(address, tls, TlsConnection)
             if over_tls is None:
-                return redis.Redis.from_url(url, **made, **_file_options(address, tls))
+                kernel_timed = _KERNEL_TIMED.get(urlsplit(url).scheme, {})
+                return redis.Redis.from_url(url, **made, **kernel_timed, **_file_options(address, tls))
             return redis.Redis.from_pool(redis.ConnectionPool(**made, **over_tls))
         case Kind.SENTINEL:
-            made |= _credentials(address) | _tls_options(address, tls, SentinelTlsConnection)
+            made |= {"connection_class": MasterConnection} | _credentials(address)
+            made |= _tls_options(address, tls, SentinelTlsConnection)
             sentinel = Sentinel([])  # type: ignore[no-untyped-call]
             sentinel.sentinels = [connect_node(node, sentinel_options(address, tls)) for node in address.nodes]
             client: _Master = sentinel.master_for(  # type: ignore[no-untyped-call]
@@ -113,7 +121,8 @@ def connect_async(url: str, tls: Tls | None = None, *, blocking_seconds: float =
 def node_options(address: Address, tls: Tls | None, *, asynchronous: bool = False) -> dict[str, Any]:
     """What a client of a cluster's node is made with."""
     over_tls = _tls_options(address, tls, AsyncTlsConnection if asynchronous else TlsConnection)
-    return options(COMMAND_TIMEOUT_SECONDS) | _credentials(address) | over_tls
+    plain = {} if asynchronous else {"connection_class": PlainConnection}
+    return options(COMMAND_TIMEOUT_SECONDS) | plain | _credentials(address) | over_tls
 
 
 def sentinel_options(address: Address, tls: Tls | None, *, asynchronous: bool = False) -> dict[str, Any]:

@@ -1,0 +1,51 @@
+"""Connections whose time-outs the kernel keeps.
+
+With a time-out of Python's own each send and each receive is two system calls, and lets go of the interpreter's lock
+twice: under load every one of those is a turn that another thread takes.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from typing import Any
+
+import redis
+from redis.sentinel import SentinelManagedConnection
+
+
+class _KernelTimed:
+    """``socket_timeout`` as SO_RCVTIMEO and SO_SNDTIMEO. Raises redis.TimeoutError as any connection does."""
+
+    def _connect(self) -> socket.socket:
+        connected: socket.socket = super()._connect()  # type: ignore[misc]
+        timeout = struct.pack("ll", *_seconds_and_microseconds(self.socket_timeout))  # type: ignore[attr-defined]
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeout)
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)
+        connected.settimeout(None)
+        return connected
+
+    def read_response(self, *args: Any, **options: Any) -> Any:
+        try:
+            return super().read_response(*args, **options)  # type: ignore[misc]
+        except redis.ConnectionError as error:
+            if isinstance(error.__context__, BlockingIOError):
+                raise redis.TimeoutError("Timeout reading from socket") from None
+            raise
+
+
+class PlainConnection(_KernelTimed, redis.Connection):
+    """Over TCP."""
+
+
+class SocketFileConnection(_KernelTimed, redis.UnixDomainSocketConnection):
+    """To a socket file."""
+
+
+class MasterConnection(_KernelTimed, SentinelManagedConnection):
+    """Over TCP, to the master that Sentinels name."""
+
+
+def _seconds_and_microseconds(seconds: float) -> tuple[int, int]:
+    whole = int(seconds)
+    return whole, round((seconds - whole) * 1_000_000)
