@@ -22,7 +22,7 @@ from otpservice.store import keys
 from otpservice.verification.digests import Keyring
 from otpservice.verification.ids import new_id
 from otpservice.verification.lifecycle import Channel, DeliveryState, Outcome, Verification
-from otpservice.verification.numbers import mask
+from otpservice.verification.numbers import hidden_digits, mask
 from otpservice.verification.policy import Policy
 from tests.support.store import Store
 
@@ -116,7 +116,7 @@ class Seeds:
             verification=keys.verification(PARTITION, id_),
             limits=keys.number_limits(PARTITION, self.policy.tenant, digest),
             idempotency=idempotency,
-            values=(id_, number, mask(number), digest),
+            values=(id_, mask(number), hidden_digits(number), digest),
         )
 
 

@@ -44,7 +44,7 @@ from otpservice.verification.lifecycle import (
     Status,
     Verification,
 )
-from otpservice.verification.numbers import mask
+from otpservice.verification.numbers import hidden_digits, mask
 from otpservice.verification.policy import LONGEST_LIFE_MS, Policy
 
 _OVERLOADED_RETRY_MS = 5000
@@ -121,8 +121,8 @@ class Verifications:
         arguments = [
             id_,
             policy.tenant,
-            request.number,
             mask(request.number),
+            hidden_digits(request.number),
             digest,
             self._keyring.binding_digest(id_, request.binding),
             request.purpose or "",
@@ -143,8 +143,8 @@ class Verifications:
             # What is not started costs nothing: else whoever asks again and again for one number locks out a tenant.
             self._admission.give_back(admitted.charged)
         match reply:
-            case ["created", fields]:
-                return Started(_verification(id_, fields, policy), replayed=False)
+            case ["created", created]:
+                return Started(_created(id_, int(created), request, policy), replayed=False)
             case ["replayed", fields, first_id, _]:
                 return Started(_verification(first_id, fields, policy), replayed=True)
             case ["forgotten", _, first_id, created]:
@@ -349,6 +349,24 @@ def _verification(id: str, fields: Sequence[str], policy: Policy) -> Verificatio
             price=price or None,
             gateway=gateway or None,
         ),
+    )
+
+
+def _created(id: str, created: int, request: Start, policy: Policy) -> Verification:
+    """A verification as START has just written it."""
+    return Verification(
+        id=id,
+        status=Status.PENDING,
+        number=mask(request.number),
+        purpose=request.purpose,
+        code_length=request.code_length,
+        fallback=request.fallback,
+        attempts_left=policy.max_attempts,
+        sends_left=policy.max_sends - 1,
+        created_at=created,
+        expires_at=created + policy.ttl_ms,
+        resend_at=created + policy.resend_after_ms if policy.max_sends > 1 else None,
+        delivery=Delivery(DeliveryState.QUEUED, None, None, None, None),
     )
 
 

@@ -47,9 +47,18 @@ def parse_number(text: str, default_region: str | None, regions: Collection[str]
 
 def mask(number: str) -> str:
     """Hide the middle of an E.164 number: ``+7999*****67``. At least four digits are hidden, whatever the length."""
-    digits = number.removeprefix("+")
-    shown = max(0, min(4, len(digits) - 6))
-    hidden = len(digits) - shown - 2
-    if hidden < 4:
-        return "+" + "*" * len(digits)
-    return f"+{digits[:shown]}{'*' * hidden}{digits[-2:]}"
+    first, end = _hidden(number)
+    return f"{number[:first]}{'*' * (end - first)}{number[end:]}"
+
+
+def hidden_digits(number: str) -> str:
+    """The digits of an E.164 number that ``mask`` hides, in their order: what is missing of the masked one."""
+    return number[slice(*_hidden(number))]
+
+
+def _hidden(number: str) -> tuple[int, int]:
+    """Where the digits that are hidden begin and end."""
+    shown = max(0, min(4, len(number) - 7))
+    if len(number) - shown - 3 < 4:
+        return 1, len(number)
+    return 1 + shown, len(number) - 2

@@ -26,7 +26,9 @@ end
 for _, key in ipairs(redis.call('KEYS', 'otp:*')) do
   local kind, left = redis.call('TYPE', key).ok, redis.call('PTTL', key)
   if string.find(key, ':v:', 1, true) then
-    for _, field in ipairs({ 'o', 'e', 'u' }) do redis.call('HINCRBY', key, field, -passed) end
+    for _, field in ipairs({ 'o', 'e', 'u' }) do
+      if redis.call('HEXISTS', key, field) == 1 then redis.call('HINCRBY', key, field, -passed) end
+    end
   elseif string.find(key, '^otp:watch:') then
     move_watch(key)
   elseif kind == 'hash' then

@@ -17,7 +17,11 @@ import redis.asyncio
 
 from otpservice.store import scripts
 from otpservice.store.connection import connect, connect_async
+from otpservice.store.lines import Lines
 from otpservice.store.scripts import Script
+from otpservice.store.single import Single
+from otpservice.store.slots import Command
+from otpservice.store.verifications import Verifications
 
 _TIME, _HELD_TIME = "redis.call('TIME')", "redis.call('LRANGE', 'clock', 0, 1)"
 
@@ -151,33 +155,18 @@ class HeldRedis(redis.Redis):
                 return divmod(self.clock.now_us, 1_000_000)
         return super().execute_command(*command, **options)  # type: ignore[no-untyped-call]
 
-    def pipeline(self, transaction: bool = True, shard_hint: Any = None) -> Any:
-        assert not transaction, "what runs as a whole cannot be held between its commands"
-        return HeldPipeline(self)
 
-
-class HeldPipeline:
-    """Runs what it was given one after the other: to each key that is what a pipeline without a transaction does."""
+class HeldLines(Lines):
+    """What the store speaks to Redis over: one command after the other, by a held clock."""
 
     def __init__(self, client: HeldRedis) -> None:
+        super().__init__(client)
         self._client = client
-        self._commands: list[Sequence[Any]] = []
 
-    def __enter__(self) -> HeldPipeline:
-        return self
+    def send(self, commands: Sequence[Command]) -> list[Any]:
+        return [self._reply(command) for command in commands]
 
-    def __exit__(self, *_: object) -> None:
-        self._commands.clear()
-
-    def execute_command(self, *command: Any) -> HeldPipeline:
-        self._commands.append(command)
-        return self
-
-    def execute(self, *, raise_on_error: bool) -> list[Any]:
-        assert not raise_on_error
-        return [self._reply(command) for command in self._commands]
-
-    def _reply(self, command: Sequence[Any]) -> Any:
+    def _reply(self, command: Command) -> Any:
         try:
             return self._client.execute_command(*command)
         except redis.ResponseError as error:
@@ -202,6 +191,14 @@ def held(clock: Clock, url: str) -> tuple[HeldRedis, HeldAsyncRedis]:
     loop = HeldAsyncRedis(connection_pool=connect_async(url).connection_pool)
     threads.clock = loop.clock = clock
     return threads, loop
+
+
+def hold(verifications: Verifications, client: HeldRedis) -> Verifications:
+    """A store of ``client`` that is held with it."""
+    nodes = verifications._runner._nodes
+    assert isinstance(nodes, Single)
+    nodes._lines = HeldLines(client)
+    return verifications
 
 
 def _all_scripts() -> list[Script]:

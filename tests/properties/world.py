@@ -18,7 +18,7 @@ from otpservice.verification.errors import VerificationError
 from otpservice.verification.lifecycle import Fallback, Outcome
 from otpservice.verification.limits import Rule
 from otpservice.verification.policy import Policy
-from tests.properties.clock import Clock, held
+from tests.properties.clock import Clock, held, hold
 from tests.properties.model import Code
 
 OUTBOX = "otp:{0}:outbox"
@@ -118,7 +118,7 @@ class World:
     def rotate(self, eras: list[int]) -> None:
         """Use the secret keys of ``eras``, newest first. What workers have in hand stays in hand."""
         keyring = Keyring([f"the secret key of era {era}, which is long enough".encode() for era in eras])
-        self.verifications = Verifications(self._client, keyring, 1)
+        self.verifications = hold(Verifications(self._client, keyring, 1), self._client)
         self.workers = {
             name: Delivering(
                 Outbox(self._async_client, self._async_client, keyring, 1, name),

@@ -56,7 +56,8 @@ def age(client: redis.Redis, seconds: float) -> None:
         kind = client.type(key)
         if ":v:" in key:
             for field in _TIMES:
-                client.hincrby(key, field, -milliseconds)
+                if client.hexists(key, field):
+                    client.hincrby(key, field, -milliseconds)
         elif kind == "hash":
             for field in _ARRIVALS:
                 arrivals = client.hget(key, field)

@@ -2,7 +2,7 @@
 -- ARGV: send, gateway, state, channel, reason, price, request id, price in micro-units, then the number's digest under each secret key, latest time
 -- Returns: {'recorded'} | {'unchanged'} | {'stale'} (a resend replaced the send, or it is gone) | {'wrong-number'} | {'too-late', now};
 --   the first three with tenant, watched prefix, created (ms) where it is to be counted on the prefix's watch
--- include clock deadline spending handover
+-- include clock deadline spending handover verification
 local send, gateway, state, channel, reason, price, request_id = unpack(ARGV, 1, 7)
 local current, digest, delivery, settled_by, reporter, known_price, known_id = unpack(redis.call('HMGET', KEYS[1], 'i', 'd', 'ds', 'dg', 'dw', 'dp', 'dq'))
 local is_ours = false
@@ -35,6 +35,6 @@ if settled_by == gateway then
   if price == '' and state ~= 'failed' then price = known_price or '' end
   if request_id == '' then request_id = known_id or '' end
 end
-redis.call('HSET', KEYS[1], 'ds', state, 'dc', channel, 'dr', reason, 'dp', price, 'dg', gateway, 'dq', request_id, 'dw', gateway)
-redis.call('PUBLISH', KEYS[1], state)
+redis.call('HSET', KEYS[1], 'dw', gateway)
+deliver(KEYS[1], state, channel, reason, price, gateway, request_id)
 return { 'recorded', unpack(watched) }

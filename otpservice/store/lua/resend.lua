@@ -16,7 +16,7 @@ end
 if tonumber(verification.l) <= 0 then
   return { 'no-sends-left' }
 end
-local too_soon = tonumber(verification.u) + resend_after - now
+local too_soon = tonumber(verification.u or verification.o) + resend_after - now
 if too_soon > 0 then
   return { 'too-soon', too_soon }
 end

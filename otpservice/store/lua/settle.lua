@@ -2,7 +2,7 @@
 -- ARGV: consumer group, entry, send, code hash it was armed with ('': never armed), state ('': only acknowledge), channel, reason, price, gateway, request id, price in micro-units
 -- Returns: 1 where the outcome was recorded, 0 where there was nothing to record it on, or somebody else's word counts more;
 --   or {that, tenant, watched prefix, created (ms)} where it is to be counted on the prefix's watch
--- include clock spending handover
+-- include clock spending handover verification
 local group, entry, send, armed, state, channel, reason, price, gateway, request_id, micro_price = unpack(ARGV)
 local current, delivery, reporter, hash = unpack(redis.call('HMGET', KEYS[1], 'i', 'ds', 'dw', 'h'))
 -- Another worker took this for dead and armed a code of its own: the entry is that one's to settle.
@@ -29,6 +29,5 @@ if reporter then
 elseif not is_open and hash ~= armed then
   return answer(0)
 end
-redis.call('HSET', KEYS[1], 'ds', state, 'dc', channel, 'dr', reason, 'dp', price, 'dg', gateway, 'dq', request_id)
-redis.call('PUBLISH', KEYS[1], state)
+deliver(KEYS[1], state, channel, reason, price, gateway, request_id)
 return answer(1)

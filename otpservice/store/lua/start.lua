@@ -1,9 +1,9 @@
 -- KEYS: 1 verification, 2 the number's limits, 3 outbox, 4 idempotency key (optional)
--- ARGV: id, tenant, number, masked number, number digest, binding digest, purpose, code length, fallback, attempts, sends, ttl, retention, deadline (ms), backlog, watched prefix (''), allowance ('': no budget), estimated price, rules, latest time
--- Returns: {'created', fields} | {'replayed', fields, id, 0} | {'forgotten', {}, id, created} | {'rate-limited', ms} | {'over-budget', ms} | {'overloaded'} | {'too-late', now}
+-- ARGV: id, tenant, masked number, the digits that it hides, number digest, binding digest, purpose, code length, fallback, attempts, sends, ttl, retention, deadline (ms), backlog, watched prefix (''), allowance ('': no budget), estimated price, rules, latest time
+-- Returns: {'created', created (ms)}, and all else is as it was asked for | {'replayed', fields, id, 0} | {'forgotten', {}, id, created} | {'rate-limited', ms} | {'over-budget', ms} | {'overloaded'} | {'too-late', now}
 -- include clock deadline limits verification outbox spending
 local IDEMPOTENCY_TTL_MS = 86400000
-local id, tenant, number, masked, digest, binding, purpose, code_length, fallback, attempts, sends =
+local id, tenant, masked, hidden, digest, binding, purpose, code_length, fallback, attempts, sends =
   ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8], ARGV[9], ARGV[10], ARGV[11]
 local ttl, retention, deadline, max_backlog = tonumber(ARGV[12]), tonumber(ARGV[13]), tonumber(ARGV[14]), tonumber(ARGV[15])
 local watched, allowance, estimate = ARGV[16], ARGV[17], ARGV[18]
@@ -32,16 +32,17 @@ end
 charge(KEYS[2], 's', state, horizon)
 
 local verification = {
-  t = tenant, n = number, m = masked, d = digest, c = code_length, f = fallback, a = attempts, l = sends, i = 1,
-  s = 'pending', o = integer(now), e = integer(now + ttl), u = integer(now), ds = 'queued',
+  t = tenant, n = hidden, m = masked, d = digest, c = code_length, f = fallback, a = attempts, l = sends, i = 1,
+  s = 'pending', o = integer(now), e = integer(now + ttl), ds = 'queued',
 }
 if binding ~= '' then verification.b = binding end
 if purpose ~= '' then verification.p = purpose end
 if watched ~= '' then verification.w = watched end
 if allowance ~= '' then verification.x = estimate end
-local flat = {}
+local flat, length = {}, 0
 for field, value in pairs(verification) do
-  flat[#flat + 1], flat[#flat + 2] = field, value
+  flat[length + 1], flat[length + 2] = field, value
+  length = length + 2
 end
 redis.call('HSET', KEYS[1], unpack(flat))
 redis.call('PEXPIRE', KEYS[1], ttl + retention)
@@ -50,4 +51,4 @@ enqueue(KEYS[3], id, 1, deadline, code_length)
 if KEYS[4] then
   redis.call('SET', KEYS[4], id, 'PX', IDEMPOTENCY_TTL_MS)
 end
-return { 'created', public(verification) }
+return { 'created', verification.o }

@@ -6,7 +6,7 @@ local retention, sends = tonumber(ARGV[2]), tonumber(ARGV[3])
 local rules, verdict = read_rules(4)
 local offers = verdict + 2 + tonumber(ARGV[verdict + 1])
 
-local verification = read(KEYS[1], ARGV[1])
+local verification = read(KEYS[1], ARGV[1], { 't', 's', 'e', 'd', 'h', 'k', 'i', 'b', KEYS[2] and 'dg', KEYS[2] and 'dq' })
 if not verification then
   return { 'not-found' }
 end
@@ -38,8 +38,9 @@ if not is_comparable then
 end
 tell(KEYS[2], verification, verdict)
 if code_matches and binding_matches then
-  finish(KEYS[1], verification, 'verified', retention)
-  return { 'verified', public(verification), verification.w or '' }
+  local verified = read(KEYS[1])
+  finish(KEYS[1], verified, 'verified', retention)
+  return { 'verified', public(verified), verified.w or '' }
 end
 
 charge(number, 'f', state, horizon)

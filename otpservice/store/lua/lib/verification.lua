@@ -1,16 +1,24 @@
 -- A verification is a hash. Its fields, short so that it stays a listpack:
---   t tenant      n number       m masked number  d number digest  b binding digest  p purpose
+--   t tenant      m masked number  n the digits that the mask hides  d number digest  b binding digest  p purpose
 --   h code hash   k its key id   a attempts left  l sends left     i current send    s status
---   f fallback    c code length  o created (ms)   e expires (ms)   u last send (ms)
---   ds, dc, dr, dp, dg, dq  delivery: state, channel, reason, price, gateway, request id
+--   f fallback    c code length  o created (ms)   e expires (ms)   u last send (ms), where it was resent
+--   ds, dc, dr, dp, dg, dq  delivery: state, channel, reason (where there is one), price, gateway, request id
 --   w watched prefix  y handed over (counted on its watch)  x, x<send>:<gateway>  what sends cost: lib/spending.lua
 --   dw  the gateway that reported last, where one did; its report is the delivery where dg is the same
 
--- The verification, expired if its time is over, or nil where there is none for this tenant (nil: for any).
-local function read(key, tenant)
-  local flat, verification = redis.call('HGETALL', key), {}
-  for index = 1, #flat, 2 do
-    verification[flat[index]] = flat[index + 1]
+-- The verification, expired if its time is over, or nil where there is none for this tenant (nil: for any). `fields`
+-- are those that are wanted, with t, s and e among them; nil: all.
+local function read(key, tenant, fields)
+  local verification = {}
+  if fields then
+    for index, value in ipairs(redis.call('HMGET', key, unpack(fields))) do
+      verification[fields[index]] = value or nil
+    end
+  else
+    local flat = redis.call('HGETALL', key)
+    for index = 1, #flat, 2 do
+      verification[flat[index]] = flat[index + 1]
+    end
   end
   if not verification.t or (tenant and verification.t ~= tenant) then
     return nil
@@ -34,11 +42,22 @@ end
 
 -- What its tenant may see, in the order that the caller reads it in.
 local function public(verification)
-  local reply = {}
-  for index, field in ipairs({ 's', 'm', 'p', 'c', 'f', 'a', 'l', 'o', 'e', 'u', 'ds', 'dc', 'dr', 'dp', 'dg' }) do
-    reply[index] = verification[field] or ''
+  local it = verification
+  return {
+    it.s, it.m, it.p or '', it.c, it.f, it.a, it.l, it.o, it.e, it.u or it.o,
+    it.ds, it.dc or '', it.dr or '', it.dp or '', it.dg or '',
+  }
+end
+
+-- Write the delivery of the current send. Most have no reason, which then takes up no room.
+local function deliver(key, state, channel, reason, price, gateway, request_id)
+  redis.call('HSET', key, 'ds', state, 'dc', channel, 'dp', price, 'dg', gateway, 'dq', request_id)
+  if reason == '' then
+    redis.call('HDEL', key, 'dr')
+  else
+    redis.call('HSET', key, 'dr', reason)
   end
-  return reply
+  redis.call('PUBLISH', key, state)
 end
 
 -- The key of its number's limits: in the same slot, but only the verification knows the digest.
