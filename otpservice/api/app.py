@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from flask import Flask, request
+from flask import Flask
 
-from otpservice.api import callbacks, docs, health, openapi, problems, verifications
+from otpservice.api import callbacks, docs, health, openapi, verifications
 from otpservice.api.application import Application
 from otpservice.api.auth import Authenticator
-from otpservice.api.exchange import Envelope, current
+from otpservice.api.exchange import Envelope
 from otpservice.store.verifications import Verifications
 from otpservice.verification.digests import Keyring
 from otpservice.verification.policy import Policy
@@ -37,7 +37,6 @@ class Parts:
 def create_app(parts: Parts) -> Flask:
     """The WSGI application. Shares nothing with another one made by the same process."""
     app = Application(__name__)
-    problems.register(app)
     app.register_blueprint(
         verifications.create_blueprint(
             parts.verifications,
@@ -49,10 +48,5 @@ def create_app(parts: Parts) -> Flask:
     app.register_blueprint(callbacks.create_blueprint(parts.verifications, parts.keyring, parts.report_readers))
     app.register_blueprint(health.create_blueprint(parts.verifications))
     app.register_blueprint(docs.create_blueprint(openapi.document()))
-    app.before_request(_note_route)
     app.wsgi_app = Envelope(app.wsgi_app)  # type: ignore[method-assign]
     return app
-
-
-def _note_route() -> None:
-    current().route = request.url_rule.rule if request.url_rule is not None else None

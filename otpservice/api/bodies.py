@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import orjson
-from flask import request
 from marshmallow import Schema, ValidationError
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 from werkzeug.wsgi import get_content_length
 
+from otpservice.api.answers import JSON
 from otpservice.api.exchange import current
 from otpservice.api.problems import ProblemError
 
@@ -21,7 +21,7 @@ def read_body(schema: Schema, *, optional: bool = False) -> dict[str, Any]:
     body = body_bytes()
     if optional and not body:
         return {}
-    if request.mimetype != "application/json":
+    if current().media_type != JSON:
         raise ProblemError("unsupported-media-type", "Send Content-Type: application/json.")
     try:
         document = orjson.loads(body)

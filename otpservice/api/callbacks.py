@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 
 import structlog
-from flask import Blueprint, request
+from flask import Blueprint
 
 from otpservice.api.answers import Answer
 from otpservice.api.bodies import body_bytes
@@ -38,7 +38,7 @@ def create_blueprint(
         exchange = current()
         exchange.verification = id_
         try:
-            headers = {name.lower(): value for name, value in request.headers}
+            headers = {name.lower(): value for name, value in exchange.headers}
             reported = reader(body_bytes(), headers, time.time())
         except UntrustedReportError as error:
             # Somebody has the address and not the key, or the clocks differ.

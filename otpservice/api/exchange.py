@@ -9,6 +9,8 @@ from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 import structlog
+from werkzeug.datastructures import EnvironHeaders
+from werkzeug.http import parse_options_header
 
 from otpservice.api.headers import HEADERS, request_id
 from otpservice.verification.policy import Policy
@@ -47,6 +49,16 @@ class Exchange:
         if self.policy is None:
             raise AssertionError("nobody has asked who calls")
         return self.policy
+
+    @property
+    def media_type(self) -> str:
+        """That of the request's body, without its parameters; empty where none is given."""
+        return parse_options_header(self.environ.get("CONTENT_TYPE", ""))[0].lower()
+
+    @property
+    def headers(self) -> EnvironHeaders:
+        """The request's headers. One whose name is known is found faster in ``environ``."""
+        return EnvironHeaders(self.environ)
 
     @property
     def has_unread_body(self) -> bool:

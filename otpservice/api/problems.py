@@ -8,7 +8,6 @@ from typing import Any
 
 import orjson
 import structlog
-from flask import Flask
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from otpservice.api.answers import Answer
@@ -156,29 +155,26 @@ def _retry_after(error: RetryLaterError) -> dict[str, str]:
     return {"Retry-After": str(max(1, -(-error.retry_after_ms // 1000)))}
 
 
-def register(app: Flask) -> None:
-    """Turn every error of ``app`` into a problem."""
+def answer_to(error: Exception) -> Answer:
+    """The answer that any error of a handler becomes. To be called where the error is caught."""
+    match error:
+        case ProblemError():
+            return respond(error)
+        case VerificationError():
+            if isinstance(error, RateLimitedError) and error.limit in _ABUSE:
+                tenant = current().tenants_policy.tenant
+                log.warning("abuse-refused", limit=error.limit, prefix=error.prefix, tenant=tenant)
+            return respond(problem_of(error))
+        case HTTPException():
+            return respond(_problem_of_http(error))
+    log_defect(log, "request-defect", error)
+    return respond(ProblemError("internal-error", "The request failed; the log says where."))
 
-    @app.errorhandler(ProblemError)
-    def refused(error: ProblemError) -> Answer:
-        return respond(error)
 
-    @app.errorhandler(VerificationError)
-    def verification_refused(error: VerificationError) -> Answer:
-        if isinstance(error, RateLimitedError) and error.limit in _ABUSE:
-            log.warning("abuse-refused", limit=error.limit, prefix=error.prefix, tenant=current().tenants_policy.tenant)
-        return respond(problem_of(error))
-
-    @app.errorhandler(HTTPException)
-    def http_refused(error: HTTPException) -> Answer:
-        status = error.code or 500
-        name = _BY_STATUS.get(status, "malformed-body" if status < 500 else "internal-error")
-        headers = {}
-        if isinstance(error, MethodNotAllowed):
-            headers["Allow"] = ", ".join(sorted(error.valid_methods or ()))
-        return respond(ProblemError(name, f"{PROBLEMS[name].title}.", headers=headers))
-
-    @app.errorhandler(Exception)
-    def failed(error: Exception) -> Answer:
-        log_defect(log, "request-defect", error)
-        return respond(ProblemError("internal-error", "The request failed; the log says where."))
+def _problem_of_http(error: HTTPException) -> ProblemError:
+    status = error.code or 500
+    name = _BY_STATUS.get(status, "malformed-body" if status < 500 else "internal-error")
+    headers = {}
+    if isinstance(error, MethodNotAllowed):
+        headers["Allow"] = ", ".join(sorted(error.valid_methods or ()))
+    return ProblemError(name, f"{PROBLEMS[name].title}.", headers=headers)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from threading import BoundedSemaphore
 
-from flask import Blueprint, request
+from flask import Blueprint
 
 from otpservice.api.answers import Answer, json_answer
 from otpservice.api.auth import Authenticator
@@ -95,7 +95,7 @@ def create_blueprint(
         exchange = _named(id)
         policy = exchange.tenants_policy
         found = verifications.get(id, policy)
-        seconds = _preferred_wait()
+        seconds = _preferred_wait(exchange)
         if seconds is None:
             return _answer(exchange, found)
         if not found.is_settled:
@@ -148,9 +148,9 @@ def _idempotency_key(exchange: Exchange) -> str | None:
     return key
 
 
-def _preferred_wait() -> int | None:
+def _preferred_wait(exchange: Exchange) -> int | None:
     """Seconds to wait, from ``Prefer: wait=N`` (RFC 7240, 4.3). A preference that makes no sense is ignored."""
-    for preference in ",".join(request.headers.getlist("Prefer")).split(","):
+    for preference in exchange.environ.get("HTTP_PREFER", "").split(","):
         match = _WAIT.fullmatch(preference.strip())
         if match is not None:
             return min(int(match[1]), _LONGEST_WAIT_SECONDS)

@@ -210,7 +210,11 @@ def store_errors() -> Iterator[None]:
     try:
         yield
     except (redis.RedisError, OSError) as error:
-        # The text of a Redis error may quote the command, and with it a number: only its kind and code go on.
-        code = _ERROR_CODE.match(str(error))
-        kind = f"{type(error).__name__} {code[0]}" if code else type(error).__name__
-        raise StoreUnavailableError(f"Redis: {kind}", _RETRY_AFTER_MS) from None
+        raise unavailable(error) from None
+
+
+def unavailable(error: redis.RedisError | OSError) -> StoreUnavailableError:
+    """What a failure of Redis is to a caller: its text may quote the command, so only its kind and code go on."""
+    code = _ERROR_CODE.match(str(error))
+    kind = f"{type(error).__name__} {code[0]}" if code else type(error).__name__
+    return StoreUnavailableError(f"Redis: {kind}", _RETRY_AFTER_MS)

@@ -17,7 +17,7 @@ from redis.client import PubSub
 from otpservice.store import keys, scripts
 from otpservice.store.admission import Admission, allowance, rule_arguments
 from otpservice.store.cluster import Cluster
-from otpservice.store.connection import store_errors
+from otpservice.store.connection import store_errors, unavailable
 from otpservice.store.readiness import Readiness
 from otpservice.store.running import Runner
 from otpservice.store.scripts import Argument, Reply, Script
@@ -284,8 +284,10 @@ class Verifications:
     def _run(self, script: Script, key_names: Sequence[str], arguments: Sequence[Argument]) -> Reply:
         # Only what verify writes must outlive a failover: a code used twice is worse than one lost.
         replicas = self._min_replicas_ack if script is scripts.VERIFY else 0
-        with store_errors():
+        try:
             return self._runner.run(script, key_names, arguments, replicas=replicas)
+        except (redis.RedisError, OSError) as error:
+            raise unavailable(error) from None
 
 
 def _partition(id: str) -> int:
