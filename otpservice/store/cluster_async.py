@@ -14,6 +14,7 @@ from redis.asyncio.client import PubSub
 from redis.exceptions import AskError, ClusterDownError, MovedError, TryAgainError
 
 from otpservice.store.address import Address, Node
+from otpservice.store.batches import Batches
 from otpservice.store.connection import connect_node_async, node_options
 from otpservice.store.slots import (
     REDIRECT_SECONDS,
@@ -36,6 +37,7 @@ class AsyncCluster:
         self._options = node_options(address, tls, asynchronous=True)
         self._slots = SlotMap(address.nodes)
         self._clients: dict[Node, redis.asyncio.Redis] = {}
+        self._batches: dict[Node, Batches] = {}  # what goes to one node over one connection
         self._refreshing: asyncio.Task[None] | None = None
         self._refreshed = asyncio.Event()  # the refresh under way has ended
 
@@ -49,14 +51,14 @@ class AsyncCluster:
             await client.aclose()
 
     async def send(self, key: str, *commands: Command) -> list[Any]:
-        """Send commands in one round trip to the node that owns ``key``; error replies come back as values.
+        """Send commands together with other calls to the node that owns ``key``; error replies come back as values.
 
         Only the first decides where they go. Raises redis.RedisError where no node answered in time.
         """
         began = time.monotonic()
         node, asking = await self._owner(key), False
         while True:
-            replies = await self.send_to(node, [("ASKING",), *commands] if asking else commands)
+            replies = await self._send_in_batch(node, *([("ASKING",)] if asking else []), *commands)
             match replies[-len(commands)]:
                 case MovedError() as error:
                     self.moved(key, error, node)
@@ -123,8 +125,7 @@ class AsyncCluster:
                     pipeline.execute_command(*command, **how)
                 replies: list[Any] = await pipeline.execute(raise_on_error=False)
         except (redis.RedisError, OSError):
-            self._slots.put_last(node)
-            self._refresh()
+            self._failed(node)
             raise
         return replies
 
@@ -137,6 +138,20 @@ class AsyncCluster:
         """To subscribe to a channel at the node that owns the key of that name; the bus brings what others publish."""
         client = self._client(await self._owner(channel))
         return client.pubsub()
+
+    async def _send_in_batch(self, node: Node, *commands: Command) -> list[Any]:
+        batches = self._batches.get(node)
+        if batches is None:
+            batches = self._batches[node] = Batches(self._client(node))
+        try:
+            return await batches.send(*commands)
+        except (redis.RedisError, OSError):
+            self._failed(node)
+            raise
+
+    def _failed(self, node: Node) -> None:
+        self._slots.put_last(node)
+        self._refresh()
 
     def _client(self, node: Node) -> redis.asyncio.Redis:
         client = self._clients.get(node)
@@ -176,6 +191,8 @@ class AsyncCluster:
         await asyncio.sleep(max(0.0, began + REFRESH_SECONDS - time.monotonic()))
 
     async def _forget_all_but(self, members: set[Node]) -> None:
-        gone = [self._clients.pop(node) for node in list(self._clients) if node not in members]
-        for client in gone:
+        gone = [node for node in self._clients if node not in members]
+        for node in gone:
+            self._batches.pop(node, None)
+        for client in [self._clients.pop(node) for node in gone]:
             await client.aclose()

@@ -23,7 +23,6 @@ from otpservice.store.address import Node
 from otpservice.store.cluster_async import AsyncCluster
 from otpservice.store.connection import store_errors
 from otpservice.store.outbox import FORGET_CONSUMER_AFTER_MS, GROUP, OUTBOX_TTL_MS, Entry, Outbox
-from otpservice.store.scripts import Argument, Reply, Script
 from otpservice.store.single_async import AsyncNodes
 from otpservice.store.slots import Command
 from otpservice.verification.digests import Keyring
@@ -111,13 +110,8 @@ class ClusterOutbox(Outbox):
 
     async def keep(self, entries: Sequence[Entry]) -> None:
         """Tell Redis that these sends are still being worked on, so that nobody claims them."""
-        by_outbox: dict[str, list[str]] = {}
-        for entry in entries:
-            by_outbox.setdefault(keys.outbox(entry.partition), []).append(entry.entry_id)
         with store_errors():
-            await self._cluster.send_each(
-                [(name, ("XCLAIM", name, GROUP, self._consumer, 0, *ids, "JUSTID")) for name, ids in by_outbox.items()]
-            )
+            await self._cluster.send_each(self._keeping(entries))
 
     async def forget_dead_consumers(self) -> None:
         """Remove the names of workers that are long gone and left nothing pending."""
@@ -250,15 +244,9 @@ class ClusterOutbox(Outbox):
     async def _drop(self, name: str, entry_id: str) -> None:
         await self._cluster.send(name, ("XACK", name, GROUP, entry_id), ("XDEL", name, entry_id))
 
-    async def _run(self, script: Script, key_names: Sequence[str], arguments: Sequence[Argument]) -> Reply:
-        tail = (len(key_names), *key_names, *arguments)
-        with store_errors():
-            [reply] = await self._sends.send(key_names[0], ("EVALSHA", script.sha, *tail))
-            if isinstance(reply, redis.exceptions.NoScriptError):
-                [reply] = await self._sends.send(key_names[0], ("EVAL", script.source, *tail))
-            if isinstance(reply, Exception):
-                raise reply
-            return reply
+    async def _call(self, key: str, command: Command) -> Any:
+        [reply] = await self._sends.send(key, command)
+        return reply
 
 
 def _batches(reply: Any) -> list[tuple[str, Any]]:

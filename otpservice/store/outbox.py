@@ -16,9 +16,11 @@ import redis.asyncio
 import structlog
 
 from otpservice.store import keys, scripts
+from otpservice.store.batches import Batches
 from otpservice.store.connection import store_errors
 from otpservice.store.scripts import Argument, Reply, Script
 from otpservice.store.single_async import AsyncNodes, AsyncSingle
+from otpservice.store.slots import Command
 from otpservice.verification.digests import Keyring
 from otpservice.verification.errors import StoreUnavailableError
 from otpservice.verification.ids import MAX_PARTITIONS
@@ -28,6 +30,7 @@ from otpservice.verification.numbers import mask
 GROUP = "senders"
 OUTBOX_TTL_MS = 86_400_000
 FORGET_CONSUMER_AFTER_MS = 3_600_000
+_MOST_KEPT_AT_ONCE = 500  # Redis looks after others between two commands, and not within one
 
 log = structlog.get_logger(__name__)
 
@@ -80,6 +83,7 @@ class Outbox:
         consumer: str,
     ) -> None:
         self._client = client
+        self._batches = Batches(client)
         self._reader = reader
         self._set_up(keyring, partitions, consumer)
 
@@ -152,14 +156,22 @@ class Outbox:
         """Tell Redis that these sends are still being worked on, so that nobody claims them."""
         if not entries:
             return
+        with store_errors():
+            pipeline = self._reader.pipeline(transaction=False)  # never behind a crowd of sends
+            for _, command in self._keeping(entries):
+                pipeline.execute_command(*command, parse_justid=True)
+            await pipeline.execute(raise_on_error=False)
+
+    def _keeping(self, entries: Sequence[Entry]) -> list[tuple[str, Command]]:
+        """The commands that keep entries, each with its key."""
         by_outbox: dict[str, list[str]] = {}
         for entry in entries:
             by_outbox.setdefault(keys.outbox(entry.partition), []).append(entry.entry_id)
-        with store_errors():
-            pipeline = self._reader.pipeline(transaction=False)  # never behind a crowd of sends
-            for name, entry_ids in by_outbox.items():
-                pipeline.xclaim(name, GROUP, self._consumer, 0, entry_ids, justid=True)  # type: ignore[arg-type]
-            await pipeline.execute(raise_on_error=False)
+        return [
+            (name, ("XCLAIM", name, GROUP, self._consumer, 0, *ids[first : first + _MOST_KEPT_AT_ONCE], "JUSTID"))
+            for name, ids in by_outbox.items()
+            for first in range(0, len(ids), _MOST_KEPT_AT_ONCE)
+        ]
 
     async def forget_dead_consumers(self) -> None:
         """Remove the names of workers that are long gone and left nothing pending."""
@@ -258,8 +270,16 @@ class Outbox:
         await self._client.xdel(name, entry_id)
 
     async def _run(self, script: Script, key_names: Sequence[str], arguments: Sequence[Argument]) -> Reply:
+        tail = (len(key_names), *key_names, *arguments)
         with store_errors():
-            try:
-                return await self._client.evalsha(script.sha, len(key_names), *key_names, *arguments)
-            except redis.exceptions.NoScriptError:
-                return await self._client.eval(script.source, len(key_names), *key_names, *arguments)
+            reply = await self._call(key_names[0], ("EVALSHA", script.sha, *tail))
+            if isinstance(reply, redis.exceptions.NoScriptError):
+                reply = await self._call(key_names[0], ("EVAL", script.source, *tail))
+            if isinstance(reply, Exception):
+                raise reply
+            return reply
+
+    async def _call(self, key: str, command: Command) -> Any:
+        """The reply to a command of a send, to be sent where ``key`` is; an error reply as a value."""
+        [reply] = await self._batches.send(command)
+        return reply
