@@ -31,6 +31,7 @@ _CLAIM_SECONDS = 1.0
 _CLAIM_IDLE_MS = 5000  # five missed signs of life
 _TIDY_EVERY_CLAIMS = 60
 _BATCH = 100
+_GATHER_SECONDS = 0.02  # for room, where there was none: else a full worker reads its sends one by one
 _CANCEL_SECONDS = 0.5
 _STOP_SECONDS = 25.0  # within the 30 s that most supervisors grant; what is left stays in the outbox
 _LONGEST_BACKOFF_SECONDS = 2.0
@@ -106,7 +107,9 @@ class Worker:
 
     async def _read(self) -> None:
         while not self._stopping.is_set():
-            await self._has_room.wait()
+            if not self._has_room.is_set():
+                await self._has_room.wait()
+                await self._stops_within(_GATHER_SECONDS)
             if self._room > 0:
                 read = partial(self._outbox.read, self._room, _BLOCK_MS)
                 for entry in await self._until_stopped(read) or ():
@@ -177,13 +180,14 @@ class Worker:
             log_defect(log, "send-defect", error)  # the send is still in the outbox, and will be claimed
 
     async def _process(self, entry: Entry) -> None:
-        with structlog.contextvars.bound_contextvars(verification=entry.id, send=entry.send):
-            began = self._clock()
-            armed, hand_over = await self._send(entry)
-            outcome, gateway = (hand_over.outcome, hand_over.gateway) if hand_over else (None, None)
-            recorded = await self._insist(lambda: self._outbox.settle(entry, outcome, gateway, armed=armed))
-            if outcome is not None:
-                _log_send(outcome, gateway, recorded=recorded, seconds=self._clock() - began)
+        # For what is logged on the way. It ends with the task, which is this send's alone.
+        structlog.contextvars.bind_contextvars(verification=entry.id, send=entry.send)
+        began = self._clock()
+        armed, hand_over = await self._send(entry)
+        outcome, gateway = (hand_over.outcome, hand_over.gateway) if hand_over else (None, None)
+        recorded = await self._insist(lambda: self._outbox.settle(entry, outcome, gateway, armed=armed))
+        if outcome is not None:
+            _log_send(outcome, gateway, recorded=recorded, seconds=self._clock() - began)
 
     async def _send(self, entry: Entry) -> tuple[Armed | None, HandOver | None]:
         """Make a code, arm it, hand it over. No hand-over where there is nothing to record."""
