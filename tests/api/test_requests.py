@@ -276,3 +276,20 @@ def test_two_applications_share_nothing(api: Api, valkey_store: Store) -> None:
     assert isinstance(other.app, Flask)
     problem(other.start(), 401, "unauthorized")
     good(api.start(), 201)
+
+
+# What is said once
+
+
+@pytest.mark.parametrize("path", ["/docs", "/openapi.json", "/healthz", f"{PATH}/{ID}", "/nowhere"])
+def test_no_header_is_given_twice(api: Api, path: str) -> None:
+    """Of two policies a browser takes the sum, of two lengths a proxy takes either."""
+    names = [name.lower() for name, _ in api.get(path).headers]
+    assert sorted(set(names)) == sorted(names)
+
+
+def test_a_connection_ends_only_where_a_body_was_left_unread(api: Api) -> None:
+    read, unread = api.start(), api.start(api_key="nobody")
+    assert "Connection" not in read.headers
+    assert unread.headers["Connection"] == "close"
+    assert "Connection" not in api.get("/healthz").headers

