@@ -41,8 +41,7 @@ def parse_number(text: str, default_region: str | None, regions: Collection[str]
         raise NumberNotAllowedError("No such number can exist.")
     if kind not in _REACHABLE:
         raise NumberNotAllowedError("Only mobile numbers can receive a code.")
-    region = phonenumbers.region_code_for_number(number)
-    if regions and region not in regions:
+    if regions and phonenumbers.region_code_for_number(number) not in regions:
         raise NumberNotAllowedError("Numbers of this region are not allowed.")
     return phonenumbers.format_number(number, PhoneNumberFormat.E164)
 
