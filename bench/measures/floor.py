@@ -28,8 +28,8 @@ def _run(options: Options) -> Sample:
     url = f"http://{parts.HOST}:{port}/"
     with parts.spawned("-m", "bench.floor_server", str(port)) as process:
         parts.wait_for_answer(url, process)
-        run_wrk(url, WARM_UP_SECONDS)
-        load = run_wrk(url, options.seconds)
+        run_wrk(url, WARM_UP_SECONDS, NAME)
+        load = run_wrk(url, options.seconds, NAME)
     if load.unwelcome:
         raise BenchError(f"{load.unwelcome} requests to an empty view were not answered well")
     scripts_a_second, script_us = _call_script(options.seconds)

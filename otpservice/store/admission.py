@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 import redis
@@ -41,7 +42,7 @@ class _Limit:
     key: str
     rules: tuple[Rule, ...]
     script: Script
-    arguments: list[Argument]
+    arguments: Sequence[Argument]
     field: str = ""
     prefix: str | None = None
 
@@ -165,12 +166,10 @@ def _gcra(name: str, key: str, rules: tuple[Rule, ...], prefix: str | None = Non
     return _Limit(name, key, rules, scripts.LIMIT, rule_arguments(rules), prefix=prefix)
 
 
-def rule_arguments(rules: Sequence[Rule]) -> list[Argument]:
+@lru_cache  # there are as many lists of rules as the settings have
+def rule_arguments(rules: tuple[Rule, ...]) -> tuple[Argument, ...]:
     """A list of rules as the scripts read it."""
-    arguments: list[Argument] = [len(rules)]
-    for rule in rules:
-        arguments += [rule.count, rule.interval_microseconds]
-    return arguments
+    return (len(rules), *(number for rule in rules for number in (rule.count, rule.interval_microseconds)))
 
 
 def allowance(policy: Policy, spent_elsewhere: int) -> list[Argument]:

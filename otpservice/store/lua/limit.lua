@@ -2,8 +2,7 @@
 -- ARGV: rules, latest time
 -- Returns: {'charged'} | {'rate-limited', ms} | {'too-late', now}
 -- include clock deadline limits
-local rules = read_rules(1)
-local wait, state, horizon = consult(rules, redis.call('GET', KEYS[1]))
+local wait, state, horizon = consult(1, redis.call('GET', KEYS[1]))
 if wait > 0 then
   return { 'rate-limited', wait }
 end

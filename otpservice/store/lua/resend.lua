@@ -23,8 +23,8 @@ end
 if redis.call('XLEN', KEYS[2]) > max_backlog then
   return { 'overloaded' }
 end
-local number, rules = number_key(KEYS[1], verification), read_rules(12)
-local wait, state, horizon = consult(rules, redis.call('HGET', number, 's'))
+local number = number_key(KEYS[1], verification)
+local wait, state, horizon = consult(12, redis.call('HGET', number, 's'))
 if wait > 0 then
   return { 'rate-limited', wait }
 end

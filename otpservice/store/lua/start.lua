@@ -20,8 +20,7 @@ end
 if redis.call('XLEN', KEYS[3]) > max_backlog then
   return { 'overloaded' }
 end
-local rules = read_rules(19)
-local wait, state, horizon = consult(rules, redis.call('HGET', KEYS[2], 's'))
+local wait, state, horizon = consult(19, redis.call('HGET', KEYS[2], 's'))
 if wait > 0 then
   return { 'rate-limited', wait }
 end

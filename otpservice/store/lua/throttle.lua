@@ -21,7 +21,7 @@ end
 if counts.s < minimum or counts.v >= share * counts.s then
   return { 'well' }
 end
-local wait, after, horizon = consult(read_rules(6), state)
+local wait, after, horizon = consult(6, state)
 if wait > 0 then
   return { 'rate-limited', wait }
 end

@@ -3,7 +3,7 @@
 -- Returns: {'verified', fields, watched prefix ('')} | {'incorrect', attempts left} | {'rate-limited', ms} | {'code-not-sent'} | {'incomparable'} (no key or send that the hash was made with) | {'ended', status} | {'not-found'} | {'too-late', now}
 -- include clock deadline limits verification verdicts
 local retention, sends = tonumber(ARGV[2]), tonumber(ARGV[3])
-local rules, verdict = read_rules(4)
+local verdict = after_rules(4)
 local offers = verdict + 2 + tonumber(ARGV[verdict + 1])
 
 local verification = read(KEYS[1], ARGV[1], { 't', 's', 'e', 'd', 'h', 'k', 'i', 'b', KEYS[2] and 'dg', KEYS[2] and 'dq' })
@@ -17,7 +17,7 @@ if not verification.h then
   return { 'code-not-sent' }
 end
 local number = number_key(KEYS[1], verification)
-local wait, state, horizon = consult(rules, redis.call('HGET', number, 'f'))
+local wait, state, horizon = consult(4, redis.call('HGET', number, 'f'))
 if wait > 0 then
   return { 'rate-limited', wait }
 end
