@@ -13,6 +13,8 @@ from pathlib import Path
 from bench.errors import BenchError
 
 CONNECTIONS = 32
+RANDOM_DIGITS = "__rand_int__"
+_MOST_RANDOM = 10**9
 
 _LUA = Path(__file__).parent / "lua"
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -59,8 +61,12 @@ def read_wrk(said: str, cpu_seconds: float = 0.0) -> Load:
 
 
 def run_redis_benchmark(port: int, command: Sequence[str], count: int, seconds: int) -> float:
-    """Run a Redis command ``count`` times, over CONNECTIONS connections; how many a second."""
+    """Run a Redis command ``count`` times, over CONNECTIONS connections; how many a second.
+
+    Each RANDOM_DIGITS in it is replaced by as many digits, others every time.
+    """
     tool = ["redis-benchmark", "-p", str(port), "-c", str(CONNECTIONS), "-n", str(count), "-q"]
+    tool += ["-r", str(_MOST_RANDOM)]
     return read_redis_benchmark(_run([*tool, *command], seconds))
 
 

@@ -63,5 +63,5 @@ def rows(name: str, least_ratio: float) -> Sequence[Row]:
         ),
         Row("p50", "ms", "latency", of(name, "p50_seconds", 1000)),
         Row("p99", "ms", "latency", of(name, "p99_seconds", 1000)),
-        Row("its script alone", "us", "script", of(name, "script_us"), at_most(LONGEST_SCRIPT_US)),
+        Row("its script, all else running", "us", "script", of(name, "script_us"), at_most(LONGEST_SCRIPT_US)),
     )
