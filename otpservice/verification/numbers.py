@@ -27,7 +27,7 @@ def parse_number(text: str, default_region: str | None, regions: Collection[str]
     hint = "write it in E.164, like +79991234567"
     if default_region is not None:
         hint += f", or as it is dialled in {default_region}"
-    if any(character.isalpha() for character in text):  # an extension, or letters that stand for digits on a keypad
+    if any(map(str.isalpha, text)):  # an extension, or letters that stand for digits on a keypad
         raise UnreadableNumberError(f"Not a phone number: it has letters; {hint}.")
     try:
         number = phonenumbers.parse(text, default_region)

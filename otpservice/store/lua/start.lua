@@ -30,24 +30,27 @@ if day_ends then
 end
 charge(KEYS[2], 's', state, horizon)
 
+-- What verify reads comes first: a listpack is searched from its beginning.
+local created = integer(now)
 local verification = {
-  t = tenant, n = hidden, m = masked, d = digest, c = code_length, f = fallback, a = attempts, l = sends, i = 1,
-  s = 'pending', o = integer(now), e = integer(now + ttl), ds = 'queued',
+  's', 'pending', 't', tenant, 'e', integer(now + ttl), 'd', digest, 'i', 1, 'a', attempts, 'n', hidden, 'm', masked,
+  'c', code_length, 'f', fallback, 'l', sends, 'o', created, 'ds', 'queued',
 }
-if binding ~= '' then verification.b = binding end
-if purpose ~= '' then verification.p = purpose end
-if watched ~= '' then verification.w = watched end
-if allowance ~= '' then verification.x = estimate end
-local flat, length = {}, 0
-for field, value in pairs(verification) do
-  flat[length + 1], flat[length + 2] = field, value
-  length = length + 2
+local function keep(field, value)
+  if value ~= '' then
+    verification[#verification + 1] = field
+    verification[#verification + 1] = value
+  end
 end
-redis.call('HSET', KEYS[1], unpack(flat))
+keep('b', binding)
+keep('p', purpose)
+keep('w', watched)
+keep('x', allowance ~= '' and estimate or '')
+redis.call('HSET', KEYS[1], unpack(verification))
 redis.call('PEXPIRE', KEYS[1], ttl + retention)
 if allowance ~= '' then spend(KEYS[1], tenant, 'x1:', tonumber(estimate)) end
 enqueue(KEYS[3], id, 1, deadline, code_length)
 if KEYS[4] then
   redis.call('SET', KEYS[4], id, 'PX', IDEMPOTENCY_TTL_MS)
 end
-return { 'created', verification.o }
+return { 'created', created }
