@@ -35,6 +35,13 @@ class Figure:
         """Whether the median is what it should be; None where nothing is asked of it."""
         return None if self.target is None else self.target.is_reached(self.median)
 
+    @property
+    def verdict(self) -> tuple[str, str]:
+        """The target and whether it was reached, in words; empty where there is none."""
+        if self.target is None:
+            return "", ""
+        return f"{self.target.relation} {shown(self.target.value)}", "yes" if self.is_reached else "**no**"
+
 
 @dataclass(frozen=True, slots=True)
 class Result:
@@ -71,14 +78,16 @@ class Result:
             "|---|---|---|---|---|---|---|",
         ]
         for figure in self.figures:
-            target = f"{figure.target.relation} {shown(figure.target.value)}" if figure.target is not None else ""
-            reached = {None: "", True: "yes", False: "**no**"}[figure.is_reached]
             numbers = map(shown, (figure.median, min(figure.rounds), max(figure.rounds)))
-            cells = (figure.name, figure.unit, *numbers, target, reached)
-            lines.append(f"| {' | '.join(cells)} |")
-        rounds, seconds = len(self.samples), self.options["seconds"]
-        lines.append(f"\n{rounds} rounds of {seconds} s; {', '.join(self.machine.values())}; {self.finished}")
+            lines.append(_line(figure.name, figure.unit, *numbers, *figure.verdict))
+        lines.append(f"\n{self.circumstances}")
         return "\n".join(lines) + "\n"
+
+    @property
+    def circumstances(self) -> str:
+        """How it was measured, on what and when."""
+        rounds, seconds = len(self.samples), self.options["seconds"]
+        return f"{rounds} rounds of {seconds} s; {', '.join(self.machine.values())}; {self.finished}"
 
 
 def result(measure: Measure, rounds: Sequence[Round], options: Options, machine: Mapping[str, str]) -> Result:
@@ -98,6 +107,25 @@ def tables(folder: Path, order: Sequence[str]) -> str:
     """The tables of all results in a folder, those that an earlier run left too."""
     found = [folder / f"{name}.json" for name in order]
     return "\n".join(Result.from_json(path.read_text("utf-8")).table() for path in found if path.exists())
+
+
+def summary(folder: Path, order: Sequence[str]) -> str:
+    """One table of all results in a folder: what each measure is about first, and whatever has a target."""
+    lines = ["| | | unit | median | target | reached |", "|---|---|---|---|---|---|"]
+    circumstances: dict[str, None] = {}
+    for path in (folder / f"{name}.json" for name in order):
+        if path.exists():
+            read = Result.from_json(path.read_text("utf-8"))
+            circumstances[read.circumstances.rpartition("; ")[0]] = None
+            for place, figure in enumerate(read.figures):
+                if place == 0 or figure.target is not None:
+                    name = read.name if place == 0 else ""
+                    lines.append(_line(name, figure.name, figure.unit, shown(figure.median), *figure.verdict))
+    return "\n".join([*lines, "", *circumstances]) + "\n"
+
+
+def _line(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def this_machine(valkey_version: str) -> dict[str, str]:

