@@ -50,6 +50,7 @@ def test_a_json_object_is_an_answer_whatever_its_status_and_type() -> None:
     for status in (200, 201, 302, 400, 500):
         assert post(json_answer({"result": "ok"}, status)) == Answer(status, {"result": "ok"})
     assert post(raw_answer(b'{"a": 1}', content_type="text/html")).body == {"a": 1}
+    assert post(raw_answer(b'\xef\xbb\xbf{"a": 1}')).body == {"a": 1}  # as some systems begin a text
     assert post(raw_answer(gzip.compress(b'{"a": 1}'), Content_Encoding="gzip")).body == {"a": 1}
 
 
@@ -105,6 +106,15 @@ def test_a_redirect_is_not_followed() -> None:
 
     assert failure(lambda: post(handler), UnavailableError).reason == "http 307"
     assert asked == ["/api/send/"]
+
+
+def test_no_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would see the code; and a gateway's key is for the gateway."""
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    assert post(json_answer({"result": "ok"})).body == {"result": "ok"}
 
 
 def test_a_huge_answer_is_not_read_to_its_end() -> None:

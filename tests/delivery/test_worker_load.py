@@ -81,6 +81,26 @@ def test_a_worker_takes_no_more_than_it_has_room_for(store: Store) -> None:
     run(scenario)
 
 
+def test_a_full_worker_lets_room_gather_before_it_reads(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else it would ask Redis for each send that ends."""
+    monkeypatch.setattr(worker_module, "_GATHER_SECONDS", 60)
+
+    async def scenario() -> None:
+        gateway = FakeGateway(max_in_flight=3)
+        gateway.opened.clear()
+        for index in range(10):
+            store.start(f"+7999000{index:04d}")
+        async with running_worker(store, gateway) as running:
+            await until_async(lambda: gateway.in_flight == 3)
+            await until_async(lambda: store.client.xpending(OUTBOX, GROUP)["pending"] == 6)
+            gateway.opened.set()
+            await until_async(lambda: len(store.outbox()) == 4)
+            await running.stop()  # which waits for no room
+        assert len(gateway.messages) == 6
+
+    run(scenario)
+
+
 def test_each_send_is_one_line_with_the_number_masked(store: Store) -> None:
     async def scenario() -> None:
         gateway = FakeGateway()

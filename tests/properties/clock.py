@@ -16,8 +16,10 @@ import redis
 import redis.asyncio
 
 from otpservice.store import scripts
+from otpservice.store.batches import Batches
 from otpservice.store.connection import connect, connect_async
 from otpservice.store.lines import Lines
+from otpservice.store.outbox import Outbox
 from otpservice.store.scripts import Script
 from otpservice.store.single import Single
 from otpservice.store.slots import Command
@@ -174,7 +176,7 @@ class HeldLines(Lines):
 
 
 class HeldAsyncRedis(redis.asyncio.Redis):
-    """The same for an event loop, which it blocks. No script of a worker is sent in a pipeline."""
+    """The same for an event loop, which it blocks."""
 
     clock: Clock
 
@@ -183,6 +185,23 @@ class HeldAsyncRedis(redis.asyncio.Redis):
             case ["EVALSHA", *call]:
                 return self.clock.run(*call)
         return await super().execute_command(*command, **options)  # type: ignore[no-untyped-call]
+
+
+class HeldBatches(Batches):
+    """What a worker's scripts go to Redis over: one command after the other, by a held clock."""
+
+    def __init__(self, client: HeldAsyncRedis) -> None:
+        super().__init__(client)
+        self._client = client
+
+    async def send(self, *commands: Command) -> list[Any]:
+        return [await self._reply(command) for command in commands]
+
+    async def _reply(self, command: Command) -> Any:
+        try:
+            return await self._client.execute_command(*command)
+        except redis.ResponseError as error:
+            return error
 
 
 def held(clock: Clock, url: str) -> tuple[HeldRedis, HeldAsyncRedis]:
@@ -199,6 +218,12 @@ def hold(verifications: Verifications, client: HeldRedis) -> Verifications:
     assert isinstance(nodes, Single)
     nodes._lines = HeldLines(client)
     return verifications
+
+
+def hold_outbox(outbox: Outbox, client: HeldAsyncRedis) -> Outbox:
+    """An outbox of ``client`` that is held with it."""
+    outbox._batches = HeldBatches(client)
+    return outbox
 
 
 def _all_scripts() -> list[Script]:

@@ -18,7 +18,7 @@ from otpservice.verification.errors import VerificationError
 from otpservice.verification.lifecycle import Fallback, Outcome
 from otpservice.verification.limits import Rule
 from otpservice.verification.policy import Policy
-from tests.properties.clock import Clock, held, hold
+from tests.properties.clock import Clock, held, hold, hold_outbox
 from tests.properties.model import Code
 
 OUTBOX = "otp:{0}:outbox"
@@ -121,7 +121,7 @@ class World:
         self.verifications = hold(Verifications(self._client, keyring, 1), self._client)
         self.workers = {
             name: Delivering(
-                Outbox(self._async_client, self._async_client, keyring, 1, name),
+                hold_outbox(Outbox(self._async_client, self._async_client, keyring, 1, name), self._async_client),
                 self.workers[name].tasks if name in self.workers else [],
             )
             for name in ("first", "second", "third")

@@ -203,6 +203,7 @@ def test_a_connection_that_was_closed_while_nobody_used_it_costs_no_call() -> No
         await call
         line.close()
         [connection] = peers.batches._pool._available_connections
+        assert connection._reader is not None
         await until_async(connection._reader.at_eof)
         [call] = await peers.call("b")
         line = await peers.line()

@@ -15,7 +15,7 @@ from otpservice.verification.errors import StoreUnavailableError
 from otpservice.verification.lifecycle import DeliveryState, Fallback, Status
 from tests.support.outbox import Outboxes, outboxes
 from tests.support.policies import CODE, GATEWAY, NUMBER, OTHER_NUMBER
-from tests.support.redis import running_valkey
+from tests.support.redis import calls_of, running_valkey
 from tests.support.store import SENT, Store, replace_store
 
 OUTBOX = "otp:{0}:outbox"
@@ -178,6 +178,24 @@ def test_what_is_kept_is_not_claimed(store: Store) -> None:
         }
 
     run(store, scenario)
+
+
+def test_many_are_kept_a_few_at_a_time(valkey_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Redis serves nobody else while it looks for thousands of entries."""
+    monkeypatch.setattr(outbox_module, "_MOST_KEPT_AT_ONCE", 2)
+    for index in range(5):
+        valkey_store.start(f"+7999000060{index}")
+
+    async def scenario(opened: Outboxes) -> None:
+        busy, other = await opened.open("busy"), await opened.open("other")
+        kept = await busy.read(10, 10)
+        calls = calls_of(valkey_store.client, "xclaim")
+        await asyncio.sleep(0.1)
+        await busy.keep(kept)
+        assert await other.claim(50, 10) == []
+        assert calls_of(valkey_store.client, "xclaim") - calls == 3
+
+    run(valkey_store, scenario)
 
 
 def test_keeping_what_is_settled_does_not_bring_it_back(store: Store) -> None:
