@@ -16,7 +16,6 @@ import redis
 
 from bench import parts
 from bench.errors import BenchError
-from otpservice import wiring
 from otpservice.config import load
 from otpservice.store import keys
 from otpservice.verification.digests import Keyring
@@ -24,6 +23,7 @@ from otpservice.verification.ids import new_id
 from otpservice.verification.lifecycle import Channel, DeliveryState, Outcome, Verification
 from otpservice.verification.numbers import hidden_digits, mask
 from otpservice.verification.policy import Policy
+from otpservice.wiring.api import api_parts
 from tests.support.store import Store
 
 CODE, WRONG_CODE = "123456", "654321"
@@ -137,7 +137,7 @@ class _Names:
 def seeds(made: parts.Settings) -> Iterator[Seeds]:
     """What a service with these settings would fill its Valkey with."""
     settings = load(made.path, {})
-    service = wiring.api_parts(settings)
+    service = api_parts(settings)
     (policy,) = service.tenants.values()
     with redis.Redis.from_url(settings.redis.url.reveal(), decode_responses=True) as client:
         yield Seeds(client, service.keyring, policy)

@@ -6,9 +6,14 @@ import os
 import resource
 from collections.abc import MutableMapping
 
+import structlog
+
 # What the interpreter and the libraries may still look at once the settings are read.
 _KEPT = frozenset({"HOME", "LANG", "LANGUAGE", "PATH", "TMPDIR", "TZ"})
 _KEPT_BEGINNINGS = ("LC_", "LD_", "PYTHON", "SSL_CERT_", "OPENSSL_")
+_OTHER_FILES = 256  # open files besides connections to callers or gateways: to Redis, and of the interpreter
+
+log = structlog.get_logger(__name__)
 
 
 def forget_environment(environ: MutableMapping[str, str] = os.environ) -> None:
@@ -36,3 +41,11 @@ def allow_open_files(wanted: int) -> int:
     limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
     return limit
+
+
+def allow_connections(wanted: int) -> int:
+    """Let this process and those it starts open so many connections, if the system does. Returns how many it lets."""
+    possible = max(1, allow_open_files(wanted + _OTHER_FILES) - _OTHER_FILES)
+    if possible < wanted:
+        log.warning("few-open-files", connections=possible, wanted=wanted)
+    return min(wanted, possible)

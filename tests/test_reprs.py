@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 
 import otpservice
-from otpservice import wiring
 from otpservice.config import Secret, describe
 from otpservice.delivery.gateways.base import Message
 from otpservice.verification.lifecycle import Fallback
+from otpservice.wiring.api import api_parts
+from otpservice.wiring.delivery import delivery_worker
 from tests.config.examples import API_KEY, DIGEST, SECRET_KEY, read
 
 NUMBER, CODE, PASSWORD = "+79991234567", "482913", "pa55word"
@@ -125,10 +126,10 @@ def test_no_part_of_a_running_service_shows_a_secret() -> None:
     )
 
     async def parts() -> list[object]:
-        worker = wiring.delivery_worker(settings)
+        worker = delivery_worker(settings)
         found = list(_objects(worker))
         message = Message(NUMBER, CODE, Fallback.SMS, "https://otp.example.com/v1/callbacks/mobilgroup/token")
-        return [settings, message, *found, *_objects(settings), *_objects(wiring.api_parts(settings))]
+        return [settings, message, *found, *_objects(settings), *_objects(api_parts(settings))]
 
     found = asyncio.run(parts())
     assert {"Keyring", "_Keys", "Mobilgroup", "Worker", "Settings", "Secret"} <= {type(each).__name__ for each in found}

@@ -24,15 +24,13 @@ import structlog
 
 from otpservice.api.headers import HEADERS, request_id
 from otpservice.api.problems import MEDIA_TYPE, problem_document
+from otpservice.api.threads import PROBES, inside
 from otpservice.verification.errors import OverloadedError
 
 PATIENCE_SECONDS = 0.5
 RETRY_AFTER_SECONDS = 1
-PROBES = 2  # of readiness, at once; they hold no handler
 
-_WAITING_PER_HANDLER = 4
 _READERS_OF_ONE_CALLER = 4  # a quarter of all
-_SPARE_THREADS = 2 + PROBES  # for refusals and health checks, when all others are taken
 _SAY_SECONDS = 1.0
 
 _LIVENESS, _READINESS, _CALLBACKS = "/healthz", "/readyz", "/v1/callbacks/"
@@ -48,22 +46,12 @@ _REFUSAL_HEADERS = (
 log = structlog.get_logger(__name__)
 
 
-def threads_for(handlers: int) -> int:
-    """How many threads the server needs for that many handlers: those that wait or read, and the spare ones, too."""
-    return _inside(handlers) + _SPARE_THREADS
-
-
-def _inside(handlers: int) -> int:
-    """How many requests are at work, wait, or read a body at once: one reader for each handler."""
-    return handlers + _WAITING_PER_HANDLER * handlers + handlers
-
-
 class Gate:
     """WSGI middleware: lets ``handlers`` requests be at work at once. ``clock`` gives monotonic seconds."""
 
     def __init__(self, application: WSGIApplication, handlers: int, clock: Callable[[], float]) -> None:
         self._application = application
-        self._door = _Slots(_inside(handlers))
+        self._door = _Slots(inside(handlers))
         self._probes = _Slots(PROBES)
         self._handlers = _Slots(handlers)
         self._readers = _Readers(handlers)

@@ -12,7 +12,8 @@ import pytest
 
 from otpservice.api import overload
 from otpservice.api.headers import HEADERS
-from otpservice.api.overload import Gate, threads_for
+from otpservice.api.overload import Gate
+from otpservice.api.threads import threads_for
 from otpservice.verification.errors import OverloadedError
 
 HANDLERS = 2

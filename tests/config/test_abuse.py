@@ -11,7 +11,7 @@ import pytest
 from otpservice.config import describe
 from otpservice.verification.abuse import ConversionWatch, PrefixLimit
 from otpservice.verification.limits import Rule
-from otpservice.wiring import api_parts
+from otpservice.wiring.api import api_parts
 from tests.config.examples import DIGEST, document, error_of, errors_of, read
 
 CONVERSION = {"digits": 6, "window": "2h", "minimum": 50, "share": 0.2, "rules": ["5/1h"]}

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any, Never
 
-from otpservice import serving
+from otpservice import delivering
 from otpservice.config import load
 from otpservice.store.outbox import Outbox
 
@@ -35,7 +35,7 @@ def main(step: str, settings: str) -> None:
         "before-settle": ("settle", die),
     }[step]
     setattr(Outbox, name, replacement)
-    asyncio.run(serving.work(load(Path(settings), os.environ)))
+    asyncio.run(delivering.work(load(Path(settings), os.environ)))
 
 
 if __name__ == "__main__":

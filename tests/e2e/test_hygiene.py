@@ -84,8 +84,8 @@ FAILURES = {
     "the port is taken": "",
     "the host is unknown": "",
     "the settings are wrong": "",
-    "a defect in the server's process": "import otpservice.wiring as w; w.api_parts = lambda settings: 1 / 0",
-    "a defect in the worker": "import otpservice.wiring as w; w.delivery_worker = lambda settings: 1 / 0",
+    "a defect in the server's process": "import otpservice.wiring.api as w; w.api_parts = lambda settings: 1 / 0",
+    "a defect in the worker": "import otpservice.wiring.delivery as w; w.delivery_worker = lambda settings: 1 / 0",
 }
 
 

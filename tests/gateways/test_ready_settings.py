@@ -21,7 +21,7 @@ from otpservice.delivery.gateways.base import (
     NumberRefusedError,
     UnavailableError,
 )
-from otpservice.gateway_wiring import gateway, report_readers
+from otpservice.wiring.gateways import gateway, report_readers
 from otpservice.verification.lifecycle import Channel, DeliveryState, Fallback, Outcome
 from otpservice.verification.reports import Report
 from tests.gateways.support import CODE
