@@ -218,7 +218,9 @@ def parse_command(arguments: list[str]) -> click.Context:
     name, *rest = "otpservice", *arguments
     while isinstance(command, click.Group):
         name, *rest = rest
-        command = command.commands[name]
+        found = command.get_command(click.Context(command), name)
+        assert found is not None, f"there is no command {name!r}"
+        command = found
     return command.make_context(name, rest)
 
 
@@ -327,7 +329,7 @@ def test_no_secret_is_written_down() -> None:
 def test_the_settings_name_the_services_by_their_addresses() -> None:
     loaded = settings()
     (gateway,) = loaded.gateways.values()
-    sandbox_port = next(option.default for option in main.commands["sandbox"].params if option.name == "port")
+    sandbox_port = next(option.default for option in parse_command(["sandbox", "--api-key", "key"]).command.params if option.name == "port")
     addresses = {
         loaded.redis.url.reveal(): ("valkey", 6379),
         str(gateway.url): ("sandbox", sandbox_port),

@@ -22,10 +22,10 @@ class Answer:
     ``media_type`` None is for an answer without a body. ``headers`` come besides those of every answer.
     """
 
-    body: bytes
+    body: bytes = field(repr=False)
     status: int = 200
     media_type: str | None = JSON
-    headers: list[tuple[str, str]] = field(default_factory=list)
+    headers: list[tuple[str, str]] = field(default_factory=list, repr=False)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a WSGI server."""
