@@ -329,7 +329,8 @@ def test_no_secret_is_written_down() -> None:
 def test_the_settings_name_the_services_by_their_addresses() -> None:
     loaded = settings()
     (gateway,) = loaded.gateways.values()
-    sandbox_port = next(option.default for option in parse_command(["sandbox", "--api-key", "key"]).command.params if option.name == "port")
+    options = parse_command(["sandbox", "--api-key", "key"]).command.params
+    sandbox_port = next(option.default for option in options if option.name == "port")
     addresses = {
         loaded.redis.url.reveal(): ("valkey", 6379),
         str(gateway.url): ("sandbox", sandbox_port),

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from bench import parts
 from bench.errors import BenchError
-from bench.measure import Measure, Options, Row, Sample, afresh, at_least, of, percentile, ratio
+from bench.measure import Measure, Options, Row, Sample, afresh, at_least, of, percentile
 from otpservice.network import free_port
 
 NAME = "lifecycle"
@@ -48,7 +48,6 @@ def _run(options: Options) -> Sample:
 def _rows(options: Options) -> Sequence[Row]:
     return (
         Row("whole verifications", "verifications/s", "rate", of(NAME, "a_second"), at_least(LEAST_A_SECOND)),
-        Row("whole verifications / empty view", "ratio", "ratio", ratio((NAME, "a_second"), ("floor", "a_second"))),
         Row("start to verified, p50", "ms", "latency", of(NAME, "p50_seconds", 1000)),
         Row("start to verified, p99", "ms", "latency", of(NAME, "p99_seconds", 1000)),
         Row("CPU of the service", "us a verification", "cpu", of(NAME, "service_cpu_seconds_each", 1e6)),
@@ -62,5 +61,4 @@ MEASURE = Measure(
     "start over HTTP, the code by the service's own worker to a gateway that answers at once, verify over HTTP",
     _rows,
     afresh(_run),
-    needs=("floor",),
 )

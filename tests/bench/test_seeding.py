@@ -38,7 +38,7 @@ def test_a_copy_differs_in_its_number_alone(seeds: seeding.Seeds) -> None:
     for place in (1, 999, 1000, _COUNT - 1):
         copy: Any = seeds.client.hgetall(_key(ids[place]))
         told = (mask(numbers[place]), hidden_digits(numbers[place]), seeds.keyring.number_digest(numbers[place]))
-        told_of_first = (numbers[0], mask(numbers[0]), seeds.keyring.number_digest(numbers[0]))
+        told_of_first = (mask(numbers[0]), hidden_digits(numbers[0]), seeds.keyring.number_digest(numbers[0]))
         named = dict(zip(told_of_first, told, strict=True))
         assert copy == {field: named.get(value, value) for field, value in first.items()}
 

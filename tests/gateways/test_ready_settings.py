@@ -21,9 +21,9 @@ from otpservice.delivery.gateways.base import (
     NumberRefusedError,
     UnavailableError,
 )
-from otpservice.wiring.gateways import gateway, report_readers
 from otpservice.verification.lifecycle import Channel, DeliveryState, Fallback, Outcome
 from otpservice.verification.reports import Report
+from otpservice.wiring.gateways import gateway, report_readers
 from tests.gateways.support import CODE
 from tests.sandbox.support import API_KEY, Receiver, Sandbox, running_receiver, running_sandbox
 
