@@ -47,6 +47,7 @@ class AsyncCluster:
             self._refreshing.cancel()
             await asyncio.wait({self._refreshing})
         clients, self._clients = self._clients, {}
+        self._batches.clear()
         for client in clients.values():
             await client.aclose()
 
