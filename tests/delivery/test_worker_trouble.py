@@ -203,6 +203,7 @@ def own_server() -> Iterator[tuple[Store, Callable[[], None], Callable[[], None]
     with ExitStack() as stack:
         server = stack.enter_context(running_valkey(appendonly="yes", appendfsync="always"))
         client = stack.enter_context(connect(url_of(server)))
+        store = Store(client)
         port, folder, config = server.port, server.data_dir, server._config
 
         def stop() -> None:
@@ -215,7 +216,6 @@ def own_server() -> Iterator[tuple[Store, Callable[[], None], Callable[[], None]
             with suppress(StoreUnavailableError):
                 store.verifications.check()  # a connection of before is found out when it is used
 
-        store = Store(client)
         yield store, stop, start
 
 
