@@ -133,7 +133,7 @@ class LifeCycle(People, Delivering):
             delivery = life.delivery
             told_of_delivery = [delivery.channel, delivery.reason, delivery.price, delivery.gateway, life.request_id]
             assert [value.get(field) or None for field in ("dc", "dr", "dp", "dg", "dq")] == told_of_delivery
-            assert value.pop("n", None) == (hidden_digits(life.request.number) if is_pending else None)
+            assert value.pop("r", None) == (hidden_digits(life.request.number) if is_pending else None)
             assert ("h" in value) == ("k" in value) == (is_pending and life.code is not None)
         text = readable(stored)
         for code in {code for codes in self.codes.values() for code in codes}:

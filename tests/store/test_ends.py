@@ -61,10 +61,10 @@ def test_a_verification_expires_by_the_clock(store: Store, ask: Ask) -> None:
 @pytest.mark.parametrize("status", ENDS)
 def test_neither_number_nor_hash_outlives_the_end(store: Store, status: Status) -> None:
     made = store.sent()
-    assert {"n", "h", "k"} <= store.fields(made).keys()
+    assert {"r", "h", "k"} <= store.fields(made).keys()
     store.end(made, status)
     assert store.get(made).status is status
-    assert not {"n", "h", "k"} & store.fields(made).keys()
+    assert not {"r", "h", "k"} & store.fields(made).keys()
     assert NUMBER not in str(store.dump())
 
 
@@ -137,3 +137,17 @@ def test_an_unknown_id_is_not_found(store: Store, id: str) -> None:
         with pytest.raises(NotFoundError):
             ask()
     assert store.dump() == before
+
+
+@pytest.mark.parametrize("status", ENDS)
+def test_a_number_that_an_earlier_version_kept_whole_is_sent_to_and_does_not_outlive_the_end(
+    store: Store, status: Status
+) -> None:
+    """Two versions run side by side during a deploy."""
+    made = store.start().verification
+    store.client.hset(key_of(made), "n", NUMBER)
+    store.client.hdel(key_of(made), "r")
+    assert store.arm(made)[2] == NUMBER
+    store.end(made, status)
+    store.get(made)
+    assert NUMBER not in str(store.dump())

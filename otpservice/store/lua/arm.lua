@@ -3,7 +3,7 @@
 -- Returns: {'armed', tenant, number, fallback, ms to the deadline} | {'late'} | {'ended', status} | {'moot'} (resent, settled, or gone)
 -- include clock verification
 local send, deadline = ARGV[1], tonumber(ARGV[2])
-local verification = read(KEYS[1], nil, { 't', 's', 'e', 'ds', 'i', 'm', 'n', 'f' })
+local verification = read(KEYS[1], nil, { 't', 's', 'e', 'ds', 'i', 'm', 'r', 'n', 'f' })
 local is_open = verification and (verification.ds == 'queued' or verification.ds == 'sending')
 if not is_open or verification.i ~= send then
   return { 'moot' }
@@ -15,5 +15,5 @@ if now >= deadline then
   return { 'late' }
 end
 redis.call('HSET', KEYS[1], 'k', ARGV[3], 'h', ARGV[4], 'ds', 'sending')
-local number = string.gsub(verification.m, '%*+', verification.n)
+local number = verification.n or string.gsub(verification.m, '%*+', verification.r)
 return { 'armed', verification.t, number, verification.f, deadline - now }

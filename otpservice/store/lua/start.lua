@@ -33,7 +33,7 @@ charge(KEYS[2], 's', state, horizon)
 -- What verify reads comes first: a listpack is searched from its beginning.
 local created = integer(now)
 local verification = {
-  's', 'pending', 't', tenant, 'e', integer(now + ttl), 'd', digest, 'i', 1, 'a', attempts, 'n', hidden, 'm', masked,
+  's', 'pending', 't', tenant, 'e', integer(now + ttl), 'd', digest, 'i', 1, 'a', attempts, 'r', hidden, 'm', masked,
   'c', code_length, 'f', fallback, 'l', sends, 'o', created, 'ds', 'queued',
 }
 local function keep(field, value)

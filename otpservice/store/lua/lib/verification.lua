@@ -1,5 +1,6 @@
 -- A verification is a hash. Its fields, short so that it stays a listpack:
---   t tenant      m masked number  n the digits that the mask hides  d number digest  b binding digest  p purpose
+--   t tenant      m masked number  r the rest of it, which the mask hides  d number digest  b binding digest  p purpose
+--   n number, where an earlier version kept it whole
 --   h code hash   k its key id   a attempts left  l sends left     i current send    s status
 --   f fallback    c code length  o created (ms)   e expires (ms)   u last send (ms), where it was resent
 --   ds, dc, dr, dp, dg, dq  delivery: state, channel, reason (where there is one), price, gateway, request id
@@ -26,7 +27,7 @@ local function read(key, tenant, fields)
   if verification.s == 'pending' and now >= tonumber(verification.e) then
     verification.s = 'expired'
     redis.call('HSET', key, 's', 'expired')
-    redis.call('HDEL', key, 'n', 'h', 'k')
+    redis.call('HDEL', key, 'r', 'n', 'h', 'k')
   end
   return verification
 end
@@ -35,7 +36,7 @@ end
 local function finish(key, verification, status, retention)
   verification.s = status
   redis.call('HSET', key, 's', status)
-  redis.call('HDEL', key, 'n', 'h', 'k')
+  redis.call('HDEL', key, 'r', 'n', 'h', 'k')
   redis.call('PEXPIRE', key, retention)
   redis.call('PUBLISH', key, status)
 end
