@@ -1,15 +1,16 @@
 """Connections to one server, kept at hand for threads.
 
 redis-py makes them, with all that its settings say; what it does between a command and its reply is left out: its
-pool's locks and counters, and a look at the socket, cost more than the command itself.
+pool's locks and counters cost more than the command itself.
 """
 
 from __future__ import annotations
 
-import time
+import select
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import redis
@@ -17,7 +18,18 @@ from hiredis import pack_command
 
 from otpservice.store.slots import Command
 
-_LOOK_AFTER_SECONDS = 1.0  # a connection that was not used for so long may have been closed by the server
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Line:
+    """A connection, and what tells whether there is anything to read from it."""
+
+    connection: Any
+    readable: select.poll
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether it is open and owes nobody a reply: what the server has closed can be read to its end."""
+        return not self.readable.poll(0)
 
 
 class Lines:
@@ -25,51 +37,49 @@ class Lines:
 
     def __init__(self, client: redis.Redis) -> None:
         self._pool = client.connection_pool
-        self._idle: deque[tuple[Any, float]] = deque()  # the last one used at the end, with when that was
+        self._idle: deque[_Line] = deque()  # the last one used at the end
 
     def send(self, commands: Sequence[Command]) -> list[Any]:
         """The replies to commands, in one round trip; error replies as values. Nothing is sent a second time.
 
         Raises redis.RedisError or OSError where the server does not take them or does not answer in time.
         """
-        connection = self._take()
+        line = self._take()
+        connection = line.connection
         try:
             connection.send_packed_command([_packed(commands)], check_health=False)
             replies = [_reply(connection) for _ in commands]
         except BaseException as error:
-            self._drop(connection)
+            self._drop(line)
             if isinstance(error, redis.ConnectionError):
-                self._drop_idle()  # the server went away, or became another one: from these, too
+                self._drop_idle()  # the server went away, or is no master any more: for these, too
             raise
-        self._idle.append((connection, time.monotonic()))
+        self._idle.append(line)
         return replies
 
-    def _take(self) -> Any:
-        try:
-            connection, used = self._idle.pop()
-        except IndexError:
-            return self._pool.get_connection()
-        if time.monotonic() - used > _LOOK_AFTER_SECONDS and not _is_quiet(connection):
-            self._drop(connection)
-            return self._pool.get_connection()
-        return connection
+    def _take(self) -> _Line:
+        with suppress(IndexError):
+            while True:
+                line = self._idle.pop()
+                if line.is_quiet:
+                    return line
+                self._drop(line)
+        return _line(self._pool.get_connection())
 
-    def _drop(self, connection: Any) -> None:
-        connection.disconnect()
-        self._pool.release(connection)
+    def _drop(self, line: _Line) -> None:
+        line.connection.disconnect()
+        self._pool.release(line.connection)
 
     def _drop_idle(self) -> None:
         with suppress(IndexError):
             while True:
-                self._drop(self._idle.pop()[0])
+                self._drop(self._idle.pop())
 
 
-def _is_quiet(connection: Any) -> bool:
-    """Whether a connection is open, and owes nobody a reply."""
-    try:
-        return not connection.can_read()
-    except (redis.RedisError, OSError):
-        return False
+def _line(connection: Any) -> _Line:
+    readable = select.poll()
+    readable.register(connection._sock, select.POLLIN)  # noqa: SLF001 - redis-py tells its socket by no other name
+    return _Line(connection, readable)
 
 
 def _reply(connection: Any) -> Any:

