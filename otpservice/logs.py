@@ -29,7 +29,7 @@ def configure(*, level: str = "info", terminal: bool | None = None) -> None:
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=lambda *_: _Lines(),
+        logger_factory=lambda *_: _Printer(),
         cache_logger_on_first_use=True,
     )
     # The server's own words, and those of libraries, in the same form.
@@ -61,7 +61,7 @@ class _Output:
         """There is nothing left to write."""
 
 
-class _Lines:
+class _Printer:
     """What structlog hands its lines to."""
 
     _output = _Output()

@@ -13,12 +13,16 @@ from functools import cached_property
 from typing import Any
 from wsgiref.types import StartResponse, WSGIEnvironment
 
+import structlog
 from flask import Flask
 
 from otpservice.api.answers import Answer
 from otpservice.api.exchange import current
 from otpservice.api.paths import Paths
-from otpservice.api.problems import answer_to
+from otpservice.api.problems import LAST_RESORT, answer_to
+from otpservice.logs import log_defect
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +30,7 @@ class _Handler:
     """What answers a request; ``before`` runs first and raises where it is to be refused."""
 
     view: Callable[..., Any]
-    before: tuple[Callable[[], None], ...]
+    before: tuple[Callable[[], Any], ...]
 
 
 class Application(Flask):
@@ -47,10 +51,10 @@ class Application(Flask):
             current().route = rule.rule
             handler = self._handlers[rule.endpoint]
             for before in handler.before:
-                before()
+                _refuse_answers(before())
             answer: Answer = handler.view(**variables)
         except Exception as error:
-            answer = answer_to(error)
+            answer = _answer_surely(error)
         return answer(environ, start_response)
 
     # Both are made at the first request: by then every blueprint is registered.
@@ -64,5 +68,21 @@ class Application(Flask):
         return {endpoint: _Handler(view, self._before(endpoint)) for endpoint, view in self.view_functions.items()}
 
     def _before(self, endpoint: str) -> tuple[Callable[[], Any], ...]:
-        blueprint = endpoint.rpartition(".")[0]
-        return (*self.before_request_funcs.get(None, ()), *self.before_request_funcs.get(blueprint, ()))
+        """What is registered for all, then for each blueprint that the endpoint is in, the outermost first."""
+        names = endpoint.split(".")[:-1]
+        scopes = [None, *(".".join(names[: place + 1]) for place in range(len(names)))]
+        return tuple(before for scope in scopes for before in self.before_request_funcs.get(scope, ()))
+
+
+def _refuse_answers(returned: object) -> None:
+    """In Flask what runs before a handler may answer instead of it; here it raises."""
+    if returned is not None:
+        raise TypeError("what runs before a handler returned something: it is to raise where it refuses")
+
+
+def _answer_surely(error: Exception) -> Answer:
+    try:
+        return answer_to(error)
+    except Exception as defect:
+        log_defect(log, "answer-defect", defect)
+        return LAST_RESORT

@@ -171,6 +171,10 @@ def answer_to(error: Exception) -> Answer:
     return respond(ProblemError("internal-error", "The request failed; the log says where."))
 
 
+# For where not even an error can be told.
+LAST_RESORT = Answer(orjson.dumps(problem_document("internal-error", "The request failed.")), 500, MEDIA_TYPE)
+
+
 def _problem_of_http(error: HTTPException) -> ProblemError:
     status = error.code or 500
     name = _BY_STATUS.get(status, "malformed-body" if status < 500 else "internal-error")

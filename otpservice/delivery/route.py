@@ -198,18 +198,21 @@ async def _send_with_retries(gateway: Gateway, message: Message, longest_pause: 
         return await gateway.send(message)
     except GatewayError as error:
         first: GatewayError = error
-    async for attempt in stamina.retry_context(
-        on=partial(_worth_a_retry, longest_pause=longest_pause),
-        attempts=_TRIES,
-        timeout=None,
-        wait_initial=_FIRST_WAIT_SECONDS,
-        wait_max=_LONGEST_WAIT_SECONDS,
-        wait_jitter=_FIRST_WAIT_SECONDS,
-    ):
-        with attempt:
-            if attempt.num == 1:
-                raise first
-            return await gateway.send(message)
+    try:
+        async for attempt in stamina.retry_context(
+            on=partial(_worth_a_retry, longest_pause=longest_pause),
+            attempts=_TRIES,
+            timeout=None,
+            wait_initial=_FIRST_WAIT_SECONDS,
+            wait_max=_LONGEST_WAIT_SECONDS,
+            wait_jitter=_FIRST_WAIT_SECONDS,
+        ):
+            with attempt:
+                if attempt.num == 1:
+                    raise first
+                return await gateway.send(message)
+    finally:
+        del first  # it holds this frame and this frame holds it: the code in it would outlive the send
     raise AssertionError("a retry loop ends in an answer or an error")
 
 

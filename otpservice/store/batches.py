@@ -71,8 +71,12 @@ class Batches:
                 try:
                     await self._exchange(calls)
                 except Exception as error:
+                    if isinstance(error, redis.TimeoutError):
+                        # Those that wait would wait as long for the same server, one batch after the other.
+                        calls += self._waiting
+                        self._waiting.clear()
                     for call in calls:
-                        call.fail(error)
+                        call.fail(type(error)(*error.args))  # one for each: who raises it leaves its frames on it
         finally:
             self._sending = None
             for call in (*calls, *self._waiting):  # none, but where the event loop ends

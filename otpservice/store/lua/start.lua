@@ -30,7 +30,7 @@ if day_ends then
 end
 charge(KEYS[2], 's', state, horizon)
 
--- What verify reads comes first: a listpack is searched from its beginning.
+-- Of what is known now, what verify reads comes first: a listpack is searched from its beginning.
 local created = integer(now)
 local verification = {
   's', 'pending', 't', tenant, 'e', integer(now + ttl), 'd', digest, 'i', 1, 'a', attempts, 'r', hidden, 'm', masked,

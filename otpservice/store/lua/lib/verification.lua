@@ -7,6 +7,11 @@
 --   w watched prefix  y handed over (counted on its watch)  x, x<send>:<gateway>  what sends cost: lib/spending.lua
 --   dw  the gateway that reported last, where one did; its report is the delivery where dg is the same
 
+-- Neither number nor code hash outlives the end (I8).
+local function forget(key)
+  redis.call('HDEL', key, 'r', 'n', 'h', 'k')
+end
+
 -- The verification, expired if its time is over, or nil where there is none for this tenant (nil: for any). `fields`
 -- are those that are wanted, with t, s and e among them; nil: all.
 local function read(key, tenant, fields)
@@ -27,16 +32,16 @@ local function read(key, tenant, fields)
   if verification.s == 'pending' and now >= tonumber(verification.e) then
     verification.s = 'expired'
     redis.call('HSET', key, 's', 'expired')
-    redis.call('HDEL', key, 'r', 'n', 'h', 'k')
+    forget(key)
   end
   return verification
 end
 
--- End it: neither number nor code hash outlives it (I8). Whoever waits for it is woken.
+-- End it. Whoever waits for it is woken.
 local function finish(key, verification, status, retention)
   verification.s = status
   redis.call('HSET', key, 's', status)
-  redis.call('HDEL', key, 'r', 'n', 'h', 'k')
+  forget(key)
   redis.call('PEXPIRE', key, retention)
   redis.call('PUBLISH', key, status)
 end
