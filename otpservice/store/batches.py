@@ -15,10 +15,10 @@ from typing import Any
 
 import redis
 import redis.asyncio
-from hiredis import pack_command
 from redis.asyncio.connection import AbstractConnection
 
 from otpservice.store.connection import COMMAND_TIMEOUT_SECONDS
+from otpservice.store.lines import packed
 from otpservice.store.slots import Command
 
 # A script takes tens of microseconds: so many are far from the time that a batch may take, and from what would keep
@@ -57,8 +57,7 @@ class Batches:
         Nothing is sent a second time. Raises redis.RedisError or OSError where there is no reply in time: whether the
         commands were run is then not known. Who is cancelled while its call waits may have sent nothing.
         """
-        packed = b"".join([pack_command(command) for command in commands])  # type: ignore[arg-type]
-        call = _Call(packed, len(commands), asyncio.get_running_loop().create_future())
+        call = _Call(packed(commands), len(commands), asyncio.get_running_loop().create_future())
         self._waiting.append(call)
         if self._sending is None:
             self._sending = asyncio.create_task(self._send_all())

@@ -19,7 +19,7 @@ class ServerClock:
     """
 
     def __init__(self, time: Callable[[], Any]) -> None:
-        """``time`` asks Redis: it returns seconds and microseconds, or raises redis.RedisError."""
+        """``time`` gives Redis's reply to TIME, an error reply as a value, or raises redis.RedisError."""
         self._time = time
         self._offset: int | None = None
 
@@ -27,7 +27,10 @@ class ServerClock:
         """The time on Redis's clock (microseconds since 1970) after which a script sent now must not begin."""
         offset = self._offset
         if offset is None:
-            seconds, microseconds = self._time()
+            answer = self._time()
+            if isinstance(answer, Exception):
+                raise answer
+            seconds, microseconds = map(int, answer)
             offset = self._offset = seconds * 1_000_000 + microseconds - _now()
         return _now() + offset + _PATIENCE_MICROSECONDS
 

@@ -104,15 +104,8 @@ class Cluster:
         node = self._owner(key)
         clock = self._clocks.get(node)
         if clock is None:
-            clock = self._clocks[node] = ServerClock(lambda: self._time(node))
+            clock = self._clocks[node] = ServerClock(lambda: self._send_to(node, (("TIME",),), asking=False)[0])
         return clock
-
-    def _time(self, node: Node) -> Any:
-        [answer] = self._send_to(node, (("TIME",),), asking=False)
-        if isinstance(answer, Exception):
-            raise answer
-        seconds, microseconds = answer
-        return int(seconds), int(microseconds)
 
     def home(self, key: str) -> Node | None:
         """The node that owns a key, as far as is known."""

@@ -32,7 +32,7 @@ class Lines:
         """
         connection = self._take()
         try:
-            connection.send_packed_command([_packed(commands)], check_health=False)
+            connection.send_packed_command([packed(commands)], check_health=False)
             replies = [_reply(connection) for _ in commands]
         except BaseException:
             self._drop(connection)
@@ -92,5 +92,6 @@ def _reply(connection: Any) -> Any:
         return error
 
 
-def _packed(commands: Sequence[Command]) -> bytes:
+def packed(commands: Sequence[Command]) -> bytes:
+    """Commands as they are sent."""
     return b"".join([pack_command(command) for command in commands])  # type: ignore[arg-type]

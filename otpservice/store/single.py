@@ -19,7 +19,7 @@ class Single:
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
         self._lines = Lines(client)
-        self._clock = ServerClock(self._time)
+        self._clock = ServerClock(lambda: self._lines.send([("TIME",)])[0])
 
     def send(self, key: str, *commands: Command) -> list[Any]:
         """The replies to commands, in one round trip; error replies as values."""
@@ -32,13 +32,6 @@ class Single:
     def clock(self, key: str) -> ServerClock:
         """The server's clock, whatever the key."""
         return self._clock
-
-    def _time(self) -> tuple[int, int]:
-        [answer] = self._lines.send([("TIME",)])
-        if isinstance(answer, Exception):
-            raise answer
-        seconds, microseconds = answer
-        return int(seconds), int(microseconds)
 
     def home(self, key: str) -> None:
         """The same for all keys."""

@@ -18,7 +18,7 @@ def api_parts(settings: Settings) -> Parts:
     """What the API is made of. Connects to nothing yet."""
     keys = keyring(settings)
     max_waiters = max(1, settings.server.threads // 4)
-    # A thread holds a connection while Redis works for it; one that waits for a delivery listens on another besides.
+    # As many as threads at work are kept at hand; one that waits for a delivery listens on another besides.
     connections = settings.server.threads + PROBES + max_waiters
     client = open_client(settings.redis.url.reveal(), tls(settings), max_connections=connections)
     return Parts(
