@@ -29,7 +29,8 @@ from redis.retry import Retry
 from bench.parts import Valkey, valkey
 from otpservice.store import keys, scripts
 from otpservice.store.connection import connect
-from otpservice.store.verifications import Start, Verifications
+from otpservice.store.records import Start
+from otpservice.store.verifications import Verifications
 from otpservice.verification.digests import Keyring
 from otpservice.verification.errors import IncorrectCodeError, StoreUnavailableError
 from otpservice.verification.lifecycle import Fallback, Verification

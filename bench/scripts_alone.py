@@ -13,7 +13,8 @@ from bench import parts, scripts, seeding
 from bench.errors import BenchError
 from bench.load import CONNECTIONS, RANDOM_DIGITS, run_redis_benchmark
 from otpservice.store import keys
-from otpservice.store.verifications import Start, Verifications
+from otpservice.store.records import Start
+from otpservice.store.verifications import Verifications
 from otpservice.verification.errors import IncorrectCodeError
 from otpservice.verification.lifecycle import Fallback
 from otpservice.verification.limits import Rule

@@ -5,7 +5,8 @@ What a copy differs in are its id and its number, and what follows from them; lu
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -32,6 +33,7 @@ PARTITION = 0
 
 _DELIVERED = Outcome(DeliveryState.DELIVERED, Channel.TELEGRAM, None, "1.50", "1f0c8a52d39b4e67")
 _COPIES_A_CALL = 1000
+_BETWEEN = re.compile("([ :])")  # the parts of a field: otpservice/store/lua/lib/verification.lua
 _COPY = (Path(__file__).parent / "lua" / "copy.lua").read_text("utf-8")
 
 
@@ -83,8 +85,8 @@ class Seeds:
 
     def _copy(self, first: Verification, wanted: Sequence[str], *, sends: bool, idempotency_keys: bool) -> list[str]:
         source = self._names(first.id, wanted[0], idempotency_keys)
-        told = self.client.hgetall(source.verification)
-        differing = {field: source.values.index(value) for field, value in told.items() if value in source.values}
+        told: Any = self.client.hgetall(source.verification)
+        differing = {field: text for field, text in told.items() if not source.own.isdisjoint(_parts(text))}
         entry = self._entry(first.id) if sends else ""
         key_names = [source.verification, source.limits, keys.outbox(PARTITION) if sends else "", source.idempotency]
         copy, copies, ids = self.client.register_script(_COPY), iter(wanted[1:]), [first.id]
@@ -94,7 +96,8 @@ class Seeds:
                 ids.append(new_id(PARTITION))
                 names = self._names(ids[-1], number, idempotency_keys)
                 arguments += [names.verification, names.limits, names.idempotency, ids[-1]]
-                arguments += [names.values[index] for index in differing.values()]
+                own = dict(zip(source.values, names.values, strict=True))
+                arguments += ["".join(own.get(part, part) for part in _parts(text)) for text in differing.values()]
             if copy(keys=key_names, args=arguments) != len(some):
                 raise BenchError("not every copy was made")
         if len(self.client.hgetall(keys.verification(PARTITION, ids[-1]))) != len(told):
@@ -122,12 +125,16 @@ class Seeds:
 
 @dataclass(frozen=True, slots=True)
 class _Names:
-    """Where a verification and what belongs to it are kept, and the texts that no other verification has."""
+    """Where a verification and what belongs to it are kept, and texts that are its own, whole fields or parts."""
 
     verification: str
     limits: str
     idempotency: str
     values: tuple[str, ...]
+
+    @property
+    def own(self) -> Set[str]:
+        return frozenset(self.values)
 
     def __repr__(self) -> str:
         return f"_Names({self.verification!r})"
@@ -141,6 +148,11 @@ def seeds(made: parts.Settings) -> Iterator[Seeds]:
     (policy,) = service.tenants.values()
     with redis.Redis.from_url(settings.redis.url.reveal(), decode_responses=True) as client:
         yield Seeds(client, service.keyring, policy)
+
+
+def _parts(text: str) -> list[str]:
+    """The parts of a field's text, and what stands between them."""
+    return _BETWEEN.split(text)
 
 
 def _idempotency_key(number: str) -> str:

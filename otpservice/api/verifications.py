@@ -20,7 +20,8 @@ from otpservice.api.schemas import (
     VerifyRequest,
     represent,
 )
-from otpservice.store.verifications import Start, Verifications
+from otpservice.store.records import Start
+from otpservice.store.verifications import Verifications
 from otpservice.verification.ids import partition_of
 from otpservice.verification.lifecycle import Verification
 from otpservice.verification.numbers import NumberNotAllowedError, UnreadableNumberError, parse_number

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from zlib import crc32
 
-# The channel that says which outbox has a new send: lua/lib/outbox.lua.
+# The channel that says which outbox has a new send, on a cluster: lua/lib/outbox.lua.
 OUTBOX_BELL = "otp:outbox"
 
 
@@ -24,7 +24,10 @@ def verification(partition: int, id: str) -> str:
 
 
 def number_limits(partition: int, tenant: str, number_digest: str) -> str:
-    """The rate-limit state of a number: a hash."""
+    """The rate-limit state of a number's starts and resends: a string.
+
+    That of its wrong codes is another one, with ``f`` for ``n``; scripts derive its name from a verification.
+    """
     return f"otp:{{{partition}}}:n:{tenant}:{number_digest}"
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 
 import redis
 from redis.client import PubSub
@@ -19,60 +18,22 @@ from otpservice.store.admission import Admission, allowance, rule_arguments
 from otpservice.store.cluster import Cluster
 from otpservice.store.connection import store_errors, unavailable
 from otpservice.store.readiness import Readiness
+from otpservice.store.records import Start, Started, created, forgotten, read_verification
+from otpservice.store.refusals import meaning
 from otpservice.store.running import Runner
 from otpservice.store.scripts import Argument, Reply, Script
 from otpservice.verification.digests import Keyring
 from otpservice.verification.errors import (
-    CodeNotSentError,
-    EndedError,
-    IncorrectCodeError,
-    NoSendsLeftError,
     NotFoundError,
-    OverloadedError,
     RateLimitedError,
     StoreUnavailableError,
-    TooSoonError,
-    VerificationError,
 )
 from otpservice.verification.ids import new_id, partition_of
-from otpservice.verification.lifecycle import (
-    Channel,
-    Delivery,
-    DeliveryState,
-    Fallback,
-    Outcome,
-    Status,
-    Verification,
-)
+from otpservice.verification.lifecycle import Fallback, Outcome, Verification
 from otpservice.verification.numbers import hidden_digits, mask
 from otpservice.verification.policy import LONGEST_LIFE_MS, Policy
 
-_OVERLOADED_RETRY_MS = 5000
 _SHORTEST_WAIT_SECONDS = 0.5  # between two looks, also where the clocks differ
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """What a start asks for; ``number`` is E.164, ``ip`` the end user's address in canonical form."""
-
-    number: str
-    fallback: Fallback
-    code_length: int
-    binding: str | None = None
-    purpose: str | None = None
-    ip: str | None = None
-    idempotency_key: str | None = None
-
-    def __repr__(self) -> str:
-        return f"Start(number={mask(self.number)!r})"
-
-
-@dataclass(frozen=True, slots=True)
-class Started:
-    """What a start led to; ``replayed`` where its Idempotency-Key had led there before."""
-
-    verification: Verification
-    replayed: bool
 
 
 class Verifications:
@@ -94,6 +55,8 @@ class Verifications:
         self._runner = Runner(client)
         self._keyring = keyring
         self._partitions = partitions
+        # On a cluster no reader can block on the outboxes of several slots: it listens for which one to look into.
+        self._bell = keys.OUTBOX_BELL if isinstance(client, Cluster) else ""
         # Those that want to hear what people typed; a worker tells them, after the person has been answered.
         self._confirming_gateways = confirming_gateways
         self._min_replicas_ack = min_replicas_ack
@@ -121,11 +84,12 @@ class Verifications:
         arguments = [
             id_,
             policy.tenant,
+            digest,
             mask(request.number),
             hidden_digits(request.number),
-            digest,
-            self._keyring.binding_digest(id_, request.binding),
             request.purpose or "",
+            self._keyring.binding_digest(id_, request.binding),
+            self._admission.watched(request.number, policy),
             request.code_length,
             request.fallback,
             policy.max_attempts,
@@ -134,7 +98,7 @@ class Verifications:
             policy.retention_ms,
             policy.deadline_ms,
             -(-policy.max_backlog // self._partitions),
-            self._admission.watched(request.number, policy),
+            self._bell,
             *allowance(policy, admitted.spent_elsewhere),
             *rule_arguments(policy.number_rules),
         ]
@@ -143,14 +107,14 @@ class Verifications:
             # What is not started costs nothing: else whoever asks again and again for one number locks out a tenant.
             self._admission.give_back(admitted.charged)
         match reply:
-            case ["created", created]:
-                return Started(_created(id_, int(created), request, policy), replayed=False)
+            case ["created", created_at]:
+                return Started(created(id_, int(created_at), request, policy), replayed=False)
             case ["replayed", fields, first_id, _]:
-                return Started(_verification(first_id, fields, policy), replayed=True)
-            case ["forgotten", _, first_id, created]:
-                return Started(_forgotten(first_id, int(created), request, policy), replayed=True)
+                return Started(read_verification(first_id, fields, policy), replayed=True)
+            case ["forgotten", _, first_id, created_at]:
+                return Started(forgotten(first_id, int(created_at), request, policy), replayed=True)
             case refusal:
-                raise _refusal(refusal)
+                raise meaning(refusal)
 
     def verify(self, id: str, code: str, binding: str | None, policy: Policy) -> Verification:
         """Check a handed-in code, count it, decide. Returns the verification, verified, at most once ever.
@@ -175,14 +139,14 @@ class Verifications:
             arguments += [offer.key_id, offer.binding, *offer.digests]
         match self._run(scripts.VERIFY, key_names, arguments):
             case ["verified", fields, watched]:
-                verified = _verification(id, fields, policy)
+                verified = read_verification(id, fields, policy)
                 if watched:
                     self._count_watched(scripts.VERIFIED, policy.tenant, watched, verified.created_at)
                 return verified
             case ["rate-limited", wait]:
                 raise RateLimitedError("number-failures", wait)
             case refusal:
-                raise _refusal(refusal)
+                raise meaning(refusal)
 
     def resend(self, id: str, fallback: Fallback | None, policy: Policy) -> Verification:
         """End the current code and queue the send of a new one.
@@ -199,30 +163,31 @@ class Verifications:
             policy.retention_ms,
             policy.deadline_ms,
             -(-policy.max_backlog // self._partitions),
+            self._bell,
             *allowance(policy, self._admission.spent_elsewhere(policy, _partition(id))),
             *rule_arguments(policy.number_rules),
         ]
         match self._run(scripts.RESEND, [_key(id), keys.outbox(_partition(id))], arguments):
             case ["accepted", fields]:
-                return _verification(id, fields, policy)
+                return read_verification(id, fields, policy)
             case refusal:
-                raise _refusal(refusal)
+                raise meaning(refusal)
 
     def cancel(self, id: str, policy: Policy) -> Verification:
         """End a pending verification; one that was cancelled before stays so."""
         match self._run(scripts.CANCEL, [_key(id)], [policy.tenant, policy.retention_ms]):
             case ["cancelled", fields]:
-                return _verification(id, fields, policy)
+                return read_verification(id, fields, policy)
             case refusal:
-                raise _refusal(refusal)
+                raise meaning(refusal)
 
     def get(self, id: str, policy: Policy) -> Verification:
         """The verification as it stands now."""
         match self._run(scripts.GET, [_key(id)], [policy.tenant]):
             case ["found", fields]:
-                return _verification(id, fields, policy)
+                return read_verification(id, fields, policy)
             case refusal:
-                raise _refusal(refusal)
+                raise meaning(refusal)
 
     def wait(self, id: str, policy: Policy, seconds: float) -> Verification:
         """The verification as soon as it is settled, or as it stands after ``seconds``."""
@@ -254,8 +219,8 @@ class Verifications:
             *self._keyring.number_digests(number),
         ]
         match self._run(scripts.REPORT, [_key(id)], arguments):
-            case [said, tenant, watched, created]:
-                self._count_watched(scripts.HANDED_OVER, tenant, watched, int(created))
+            case [said, tenant, watched, created_at]:
+                self._count_watched(scripts.HANDED_OVER, tenant, watched, int(created_at))
             case [said]:
                 pass
         return str(said)
@@ -276,10 +241,10 @@ class Verifications:
         finally:
             subscription.close()
 
-    def _count_watched(self, kind: str, tenant: str, watched: str, created: int) -> None:
+    def _count_watched(self, kind: str, tenant: str, watched: str, created_at: int) -> None:
         """Count a verification on the watch of its prefix. What was decided stands, also where this fails."""
         with suppress(StoreUnavailableError):
-            self._run(scripts.COUNT, *scripts.count_arguments(kind, tenant, watched, created))
+            self._run(scripts.COUNT, *scripts.count_arguments(kind, tenant, watched, created_at))
 
     def _run(self, script: Script, key_names: Sequence[str], arguments: Sequence[Argument]) -> Reply:
         # Only what verify writes must outlive a failover: a code used twice is worse than one lost.
@@ -299,92 +264,3 @@ def _partition(id: str) -> int:
 
 def _key(id: str) -> str:
     return keys.verification(_partition(id), id)
-
-
-def _refusal(reply: Reply) -> VerificationError:  # noqa: C901, PLR0911 - a table
-    """What a script's refusal means."""
-    match reply:
-        case ["not-found"]:
-            return NotFoundError()
-        case ["ended", status]:
-            return EndedError(Status(status))
-        case ["incorrect", attempts_left]:
-            return IncorrectCodeError(attempts_left)
-        case ["code-not-sent"]:
-            return CodeNotSentError()
-        case ["incomparable"]:
-            return StoreUnavailableError("the code was hashed under a key that is not configured", _OVERLOADED_RETRY_MS)
-        case ["no-sends-left"]:
-            return NoSendsLeftError()
-        case ["too-soon", wait]:
-            return TooSoonError("the last send is too recent", wait)
-        case ["rate-limited", wait]:
-            return RateLimitedError("number", wait)
-        case ["over-budget", wait]:
-            return RateLimitedError("budget", wait)
-        case ["overloaded"]:
-            return OverloadedError("too many sends wait", _OVERLOADED_RETRY_MS)
-    raise AssertionError(f"a script answered {reply[0]!r}")
-
-
-def _verification(id: str, fields: Sequence[str], policy: Policy) -> Verification:
-    """Read the fields that ``public`` in lua/lib/verification.lua writes."""
-    (status, number, purpose, code_length, fallback, attempts, sends, created, expires, last_send,
-     state, channel, reason, price, gateway) = fields  # fmt: skip
-    may_resend = status == Status.PENDING and int(sends) > 0
-    return Verification(
-        id=id,
-        status=Status(status),
-        number=number,
-        purpose=purpose or None,
-        code_length=int(code_length),
-        fallback=Fallback(fallback),
-        attempts_left=int(attempts),
-        sends_left=int(sends),
-        created_at=int(created),
-        expires_at=int(expires),
-        resend_at=int(last_send) + policy.resend_after_ms if may_resend else None,
-        delivery=Delivery(
-            state=DeliveryState(state),
-            channel=Channel(channel) if channel else None,
-            reason=reason or None,
-            price=price or None,
-            gateway=gateway or None,
-        ),
-    )
-
-
-def _created(id: str, created: int, request: Start, policy: Policy) -> Verification:
-    """A verification as START has just written it."""
-    return Verification(
-        id=id,
-        status=Status.PENDING,
-        number=mask(request.number),
-        purpose=request.purpose,
-        code_length=request.code_length,
-        fallback=request.fallback,
-        attempts_left=policy.max_attempts,
-        sends_left=policy.max_sends - 1,
-        created_at=created,
-        expires_at=created + policy.ttl_ms,
-        resend_at=created + policy.resend_after_ms if policy.max_sends > 1 else None,
-        delivery=Delivery(DeliveryState.QUEUED, None, None, None, None),
-    )
-
-
-def _forgotten(id: str, created: int, request: Start, policy: Policy) -> Verification:
-    """What is left to say of a verification that an Idempotency-Key outlived: that it is over."""
-    return Verification(
-        id=id,
-        status=Status.EXPIRED,
-        number=mask(request.number),
-        purpose=request.purpose,
-        code_length=request.code_length,
-        fallback=request.fallback,
-        attempts_left=0,
-        sends_left=0,
-        created_at=created,
-        expires_at=created + policy.ttl_ms,
-        resend_at=None,
-        delivery=Delivery(DeliveryState.FAILED, None, "forgotten", None, None),
-    )

@@ -26,16 +26,13 @@ end
 for _, key in ipairs(redis.call('KEYS', 'otp:*')) do
   local kind, left = redis.call('TYPE', key).ok, redis.call('PTTL', key)
   if string.find(key, ':v:', 1, true) then
-    for _, field in ipairs({ 'o', 'e', 'u' }) do
+    for _, field in ipairs({ 'e', 'u' }) do
       if redis.call('HEXISTS', key, field) == 1 then redis.call('HINCRBY', key, field, -passed) end
     end
+    local masked, created, purpose = string.match(redis.call('HGET', key, 'm'), '^(%S*) (%S*) (.*)$')
+    redis.call('HSET', key, 'm', masked .. ' ' .. string.format('%.0f', tonumber(created) - passed) .. ' ' .. purpose)
   elseif string.find(key, '^otp:watch:') then
     move_watch(key)
-  elseif kind == 'hash' then
-    for _, field in ipairs({ 's', 'f' }) do
-      local state = redis.call('HGET', key, field)
-      if state then redis.call('HSET', key, field, earlier(state)) end
-    end
   elseif kind == 'string' and not string.find(key, ':[kb]:') then
     redis.call('SET', key, earlier(redis.call('GET', key)))
   end

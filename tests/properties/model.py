@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from otpservice.store.outbox import Armed, Refused
-from otpservice.store.verifications import Start, Started
+from otpservice.store.records import Start, Started
 from otpservice.verification.errors import (
     CodeNotSentError,
     EndedError,

@@ -7,7 +7,7 @@ from dataclasses import replace
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from otpservice.store.verifications import Start, Started
+from otpservice.store.records import Start, Started
 from otpservice.verification.lifecycle import Fallback
 from tests.properties import strategies as some
 from tests.properties.machine import Machine, agree

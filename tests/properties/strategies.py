@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
-from otpservice.store.verifications import Start
+from otpservice.store.records import Start
 from otpservice.verification.lifecycle import Channel, DeliveryState, Fallback, Outcome
 from tests.properties.clock import REFUSALS
 

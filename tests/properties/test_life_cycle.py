@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule, run_state_machine_as_test
 
 from otpservice.store.outbox import Armed
-from otpservice.store.verifications import Start
+from otpservice.store.records import Start
 from otpservice.verification.lifecycle import DeliveryState, Fallback, Outcome, Status
 from otpservice.verification.numbers import hidden_digits
 from tests.profiles import effort
@@ -127,12 +127,15 @@ class LifeCycle(People, Delivering):
                 continue
             assert ends[key] == life.gone
             is_pending = life.status is Status.PENDING
-            assert [value[field] for field in ("s", "a", "l", "i", "ds")] == [
-                *(life.status, str(life.attempts_left), str(life.sends_left), str(life.send), life.delivery.state)
+            assert [value.get("s", "pending"), *(value[field] for field in "ali")] == [
+                *(life.status, str(life.attempts_left), str(life.sends_left), str(life.send))
             ]
             delivery = life.delivery
-            told_of_delivery = [delivery.channel, delivery.reason, delivery.price, delivery.gateway, life.request_id]
-            assert [value.get(field) or None for field in ("dc", "dr", "dp", "dg", "dq")] == told_of_delivery
+            state, channel, price, gateway = (*value.get("d", "queued").split(" "), "", "", "")[:4]
+            assert state == delivery.state
+            assert [text or None for text in (channel, value.get("n"), price, gateway, value.get("q"))] == [
+                *(delivery.channel, delivery.reason, delivery.price, delivery.gateway, life.request_id)
+            ]
             assert value.pop("r", None) == (hidden_digits(life.request.number) if is_pending else None)
             assert ("h" in value) == ("k" in value) == (is_pending and life.code is not None)
         text = readable(stored)

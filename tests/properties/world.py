@@ -162,7 +162,7 @@ class World:
         names = sorted(map(str, client.keys("otp:*")))
         pipeline = client.pipeline(transaction=False)
         for name in names:
-            if ":v:" in name or ":n:" in name:
+            if ":v:" in name:
                 pipeline.hgetall(name)
             elif name == OUTBOX:
                 pipeline.xrange(name)

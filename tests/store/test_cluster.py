@@ -14,7 +14,8 @@ import pytest
 from redis.crc import key_slot
 
 from otpservice.store import keys, scripts
-from otpservice.store.verifications import Start, Verifications
+from otpservice.store.records import Start
+from otpservice.store.verifications import Verifications
 from otpservice.verification.abuse import PrefixLimit
 from otpservice.verification.errors import IncorrectCodeError, RateLimitedError, StoreUnavailableError
 from otpservice.verification.lifecycle import Fallback, Status, Verification

@@ -137,17 +137,3 @@ def test_an_unknown_id_is_not_found(store: Store, id: str) -> None:
         with pytest.raises(NotFoundError):
             ask()
     assert store.dump() == before
-
-
-@pytest.mark.parametrize("status", ENDS)
-def test_a_number_that_an_earlier_version_kept_whole_is_sent_to_and_does_not_outlive_the_end(
-    store: Store, status: Status
-) -> None:
-    """Two versions run side by side during a deploy."""
-    made = store.start().verification
-    store.client.hset(key_of(made), "n", NUMBER)
-    store.client.hdel(key_of(made), "r")
-    assert store.arm(made)[2] == NUMBER
-    store.end(made, status)
-    store.get(made)
-    assert NUMBER not in str(store.dump())

@@ -79,7 +79,7 @@ def test_all_keys_have_the_documented_names(store: Store) -> None:
         "otp:tenant:login",
         "otp:{0}:outbox",
     } <= found
-    assert {key.split(":")[2] for key in found if key.startswith("otp:{")} == {"v", "n", "k", "outbox"}
+    assert {key.split(":")[2] for key in found if key.startswith("otp:{")} == {"v", "n", "f", "k", "outbox"}
 
 
 @pytest.mark.parametrize("partitions", [1, 16])
@@ -101,7 +101,7 @@ def test_every_key_that_a_script_touches_is_in_the_slot_of_those_it_is_given(val
     """The number's limits of a verify and a resend are found by the script itself."""
     store = Store(valkey, partitions=16)
     mixed_run(store)
-    verifications = {key: valkey.hget(key, "d") for key in valkey.scan_iter("otp:*:v:*")}
+    verifications = {key: str(valkey.hget(key, "t")).split(":")[1] for key in valkey.scan_iter("otp:*:v:*")}
     limits = list(valkey.scan_iter("otp:*:n:*"))
     assert len(limits) == len(verifications) > 5
     for key, digest in verifications.items():

@@ -10,7 +10,8 @@ from typing import Any
 
 from otpservice.store import keys, opening, scripts
 from otpservice.store.cluster import Cluster
-from otpservice.store.verifications import Start, Verifications
+from otpservice.store.records import Start
+from otpservice.store.verifications import Verifications
 from otpservice.verification.digests import Keyring
 from otpservice.verification.ids import partition_of
 from otpservice.verification.lifecycle import Fallback, Verification

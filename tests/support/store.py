@@ -11,7 +11,8 @@ from typing import Any
 import redis
 
 from otpservice.store import keys, scripts
-from otpservice.store.verifications import Start, Started, Verifications
+from otpservice.store.records import Start, Started
+from otpservice.store.verifications import Verifications
 from otpservice.verification.digests import Keyring
 from otpservice.verification.errors import IncorrectCodeError
 from otpservice.verification.ids import partition_of

@@ -2,7 +2,7 @@
 -- ARGV: tenant, latest time
 -- Returns: {'found', fields} | {'not-found'} | {'too-late', now}
 -- include clock deadline verification
-local verification = read(KEYS[1], ARGV[1])
+local verification = read_public(KEYS[1], ARGV[1])
 if not verification then
   return { 'not-found' }
 end

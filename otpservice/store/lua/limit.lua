@@ -6,5 +6,5 @@ local wait, state, horizon = consult(1, redis.call('GET', KEYS[1]))
 if wait > 0 then
   return { 'rate-limited', wait }
 end
-redis.call('SET', KEYS[1], state, 'PX', horizon)
+charge(KEYS[1], state, horizon)
 return { 'charged' }

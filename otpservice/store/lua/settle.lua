@@ -2,9 +2,9 @@
 -- ARGV: consumer group, entry, send, code hash it was armed with ('': never armed), state ('': only acknowledge), channel, reason, price, gateway, request id, price in micro-units
 -- Returns: 1 where the outcome was recorded, 0 where there was nothing to record it on, or somebody else's word counts more;
 --   or {that, tenant, watched prefix, created (ms)} where it is to be counted on the prefix's watch
--- include clock spending handover verification
+-- include clock verification spending handover
 local group, entry, send, armed, state, channel, reason, price, gateway, request_id, micro_price = unpack(ARGV)
-local current, delivery, reporter, hash = unpack(redis.call('HMGET', KEYS[1], 'i', 'ds', 'dw', 'h'))
+local t, m, b, x, current, hash, d, reporter = unpack(redis.call('HMGET', KEYS[1], 't', 'm', 'b', 'x', 'i', 'h', 'd', 'dw'))
 -- Another worker took this for dead and armed a code of its own: the entry is that one's to settle.
 if armed ~= '' and current == send and hash and hash ~= armed then
   return 0
@@ -12,22 +12,22 @@ end
 redis.call('XACK', KEYS[2], group, entry)
 redis.call('XDEL', KEYS[2], entry)
 -- Also what a resend replaced may have gone out, and costs what it costs.
-local watched = hand_over(KEYS[1], send, gateway, state, micro_price, false)
+local watched = hand_over(KEYS[1], t, m, b, x, send, gateway, state, micro_price, false)
 local function answer(recorded)
   return watched and { recorded, unpack(watched) } or recorded
 end
-local is_open = delivery == 'queued' or delivery == 'sending'
 if state == '' or current ~= send then
   return answer(0)
 end
+local delivery = delivery_of(d)
 -- A report overrides the answer, never the other way round; only a failure that another gateway reported
 -- says nothing of the one that took the send in the end.
 if reporter then
   if reporter == gateway or delivery ~= 'failed' then
     return answer(0)
   end
-elseif not is_open and hash ~= armed then
+elseif delivery ~= 'queued' and delivery ~= 'sending' and hash ~= armed then
   return answer(0)
 end
-deliver(KEYS[1], state, channel, reason, price, gateway, request_id)
+deliver(KEYS[1], state, channel, price, gateway, request_id, reason)
 return answer(1)

@@ -25,5 +25,8 @@ local wait, after, horizon = consult(6, state)
 if wait > 0 then
   return { 'rate-limited', wait }
 end
-charge(KEYS[1], 'g', after, horizon)
+redis.call('HSET', KEYS[1], 'g', after)
+if horizon > redis.call('PTTL', KEYS[1]) then
+  redis.call('PEXPIRE', KEYS[1], horizon)
+end
 return { 'charged' }

@@ -6,46 +6,50 @@ local retention, sends = tonumber(ARGV[2]), tonumber(ARGV[3])
 local verdict = after_rules(4)
 local offers = verdict + 2 + tonumber(ARGV[verdict + 1])
 
-local verification = read(KEYS[1], ARGV[1], { 't', 's', 'e', 'd', 'h', 'k', 'i', 'b', KEYS[2] and 'dg', KEYS[2] and 'dq' })
-if not verification then
+local found = read(KEYS[1], ARGV[1], 'i', 'h', 'k', 'b')
+if not found then
   return { 'not-found' }
 end
-if verification.s ~= 'pending' then
-  return { 'ended', verification.s }
+local t, status, _, current, code_hash, key_id, b = unpack(found)
+if status ~= 'pending' then
+  return { 'ended', status }
 end
-if not verification.h then
+if not code_hash then
   return { 'code-not-sent' }
 end
-local number = number_key(KEYS[1], verification)
-local wait, state, horizon = consult(4, redis.call('HGET', number, 'f'))
+local limits = limits_key(KEYS[1], 'f', t)
+local wait, state, horizon = consult(4, redis.call('GET', limits))
 if wait > 0 then
   return { 'rate-limited', wait }
 end
 
-local is_comparable, code_matches, binding_matches = false, false, not verification.b and ARGV[offers + 1] == ''
-local current = tonumber(verification.i)
+local binding, watched = ties(b)
+local is_comparable, code_matches, binding_matches = false, false, binding == '' and ARGV[offers + 1] == ''
+current = tonumber(current)
 for offer = offers, #ARGV - 1, sends + 2 do
-  if ARGV[offer] == verification.k and current <= sends then
+  if ARGV[offer] == key_id and current <= sends then
     is_comparable = true
-    code_matches = ARGV[offer + 1 + current] == verification.h
+    code_matches = ARGV[offer + 1 + current] == code_hash
   end
-  if verification.b and ARGV[offer + 1] == verification.b then
+  if binding ~= '' and ARGV[offer + 1] == binding then
     binding_matches = true
   end
 end
 if not is_comparable then
   return { 'incomparable' }
 end
-tell(KEYS[2], verification, verdict)
+if KEYS[2] then
+  local d, request_id = unpack(redis.call('HMGET', KEYS[1], 'd', 'q'))
+  tell(KEYS[2], d, request_id, verdict)
+end
 if code_matches and binding_matches then
-  local verified = read(KEYS[1])
-  finish(KEYS[1], verified, 'verified', retention)
-  return { 'verified', public(verified), verified.w or '' }
+  finish(KEYS[1], 'verified', retention)
+  return { 'verified', public(read_public(KEYS[1])), watched }
 end
 
-charge(number, 'f', state, horizon)
+charge(limits, state, horizon)
 local attempts_left = redis.call('HINCRBY', KEYS[1], 'a', -1)
 if attempts_left <= 0 then
-  finish(KEYS[1], verification, 'exhausted', retention)
+  finish(KEYS[1], 'exhausted', retention)
 end
 return { 'incorrect', attempts_left }

@@ -19,12 +19,17 @@ local function is_first(key, state)
 end
 
 -- What the caller is to count on the watch, which lives in another slot: tenant, watched prefix, created (ms); or nil.
-local function hand_over(key, send, gateway, state, price, is_report)
-  local tenant, created, estimate, watched = unpack(redis.call('HMGET', key, 't', 'o', 'x', 'w'))
-  if tenant and estimate then
+-- t, m, b and x are the verification's fields (lib/verification.lua); without t it is gone.
+local function hand_over(key, t, m, b, x, send, gateway, state, price, is_report)
+  if not t or not (b or x) then
+    return nil
+  end
+  local tenant, _, watched = string.match(t, '^[^:]*'), ties(b)
+  if x then
     account(key, tenant, send, gateway, state, tonumber(price), is_report)
   end
-  if tenant and watched and is_first(key, state) then
+  if watched ~= '' and is_first(key, state) then
+    local _, created = about(m)
     return { tenant, watched, created }
   end
   return nil

@@ -9,25 +9,23 @@ end
 -- What one more would do, by the rules from ARGV[first] on: milliseconds to wait (0: go on), the state after it,
 -- milliseconds until that is empty.
 local function consult(first, state)
-  local next_arrival, wait, horizon, after = string.gmatch(state or '', '%d+'), 0, 0, {}
+  local next_arrival, wait, horizon, after = state and string.gmatch(state, '%d+'), 0, 0, ''
   for at = first + 1, after_rules(first) - 1, 2 do
     local interval = tonumber(ARGV[at + 1])
-    local window = tonumber(ARGV[at]) * interval
+    local window = ARGV[at] * interval
+    local arrival = next_arrival and next_arrival() or 0
     -- Never further ahead than a full window: a changed list of rules or a clock set back locks nobody out.
-    local arrival = math.min(math.max(tonumber(next_arrival() or 0), now_us), now_us + window) + interval
-    wait = math.max(wait, arrival - window - now_us)
-    horizon = math.max(horizon, arrival - now_us)
-    after[#after + 1] = integer(arrival)
+    local ahead = math.min(math.max(arrival - now_us, 0), window) + interval
+    wait = math.max(wait, ahead - window)
+    horizon = math.max(horizon, ahead)
+    after = after .. (after == '' and '' or ' ') .. integer(now_us + ahead)
   end
-  return math.ceil(wait / 1000), table.concat(after, ' '), math.ceil(horizon / 1000)
+  return math.ceil(wait / 1000), after, math.ceil(horizon / 1000)
 end
 
--- Write the state of one kind of thing (s: starts and resends, f: wrong codes) of a number.
-local function charge(key, field, state, horizon)
+-- Write what `consult` said, for as long as it means anything. Without rules there is nothing to write.
+local function charge(key, state, horizon)
   if state ~= '' then
-    redis.call('HSET', key, field, state)
-    if horizon > redis.call('PTTL', key) then
-      redis.call('PEXPIRE', key, horizon)
-    end
+    redis.call('SET', key, state, 'PX', horizon)
   end
 end
