@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import logging
 import sys
-from datetime import UTC, datetime
+import time
 from typing import Any
 
 import orjson
 import stamina.instrumentation
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor
+
+from otpservice.timestamps import from_nanoseconds
 
 
 def configure(*, level: str = "info", terminal: bool | None = None) -> None:
@@ -86,7 +88,7 @@ def log_defect(log: FilteringBoundLogger, event: str, error: BaseException) -> N
 def _with_level_and_time(_: Any, level: str, event: EventDict) -> EventDict:
     """What structlog has two processors for, in a third of their time: every request comes through here."""
     event["level"] = level
-    event["time"] = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    event["time"] = from_nanoseconds(time.time_ns())
     return event
 
 

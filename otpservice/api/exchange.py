@@ -97,11 +97,10 @@ class Envelope:
 def _finished(headers: list[tuple[str, str]], exchange: Exchange) -> list[tuple[str, str]]:
     """An answer's own headers and those of every answer; its own count more."""
     own = {name for name, _ in headers}
-    finished = [
-        *headers,
-        *(header for header in _STANDARD_HEADERS if header[0] not in own),
-        ("X-Request-ID", exchange.id),
-    ]
+    standard = _STANDARD_HEADERS
+    if not own.isdisjoint(HEADERS):
+        standard = tuple(header for header in standard if header[0] not in own)
+    finished = [*headers, *standard, ("X-Request-ID", exchange.id)]
     if exchange.has_unread_body:
         # The server closes such a connection; a caller that is not told would send its next request there.
         finished.append(("Connection", "close"))

@@ -25,5 +25,5 @@ _PHONE_NUMBER = re.compile(r"[0-9]{7,15}")  # a caller may put one there, and th
 
 def request_id(given: str) -> str:
     """What a request is called in the log and in its answer: the caller's own name for it, where it is a sane one."""
-    is_sane = _REQUEST_ID.fullmatch(given) and not _PHONE_NUMBER.fullmatch(given)
+    is_sane = given and _REQUEST_ID.fullmatch(given) and not _PHONE_NUMBER.fullmatch(given)
     return given if is_sane else f"{_random.getrandbits(128):032x}"

@@ -14,7 +14,6 @@ from __future__ import annotations
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from hashlib import sha256
 from queue import Empty, SimpleQueue
 from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -67,9 +66,13 @@ class Gate:
         try:
             if path == _READINESS:
                 return self._answer(environ, start_response)
-            with _Turn(self._handlers) as turn:
+            turn = _Turn(self._handlers)
+            try:
+                turn.take()
                 environ["wsgi.input"] = _Input(environ, turn, self._readers)
                 return self._answer(environ, start_response)
+            finally:
+                turn.end()
         except OverloadedError:
             return self._refuse(environ, start_response)
         finally:
@@ -117,12 +120,6 @@ class _Slots:
     def give_back(self) -> None:
         self._free.put(None)
 
-    def __enter__(self) -> None:
-        self.take()
-
-    def __exit__(self, *_: object) -> None:
-        self.give_back()
-
 
 class _Turn:
     """A request's handler slot, which it lets go of while it reads."""
@@ -131,23 +128,18 @@ class _Turn:
         self._slots = slots
         self._is_held = False
 
-    def __enter__(self) -> _Turn:
+    def take(self) -> None:
+        """Raises OverloadedError where none comes free in time."""
         self._slots.take()
         self._is_held = True
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._is_held:
-            self._slots.give_back()
 
     def let_go(self) -> None:
         self._slots.give_back()
         self._is_held = False
 
-    def take_again(self) -> None:
-        """Raises OverloadedError where the slot does not come back in time."""
-        self._slots.take()
-        self._is_held = True
+    def end(self) -> None:
+        if self._is_held:
+            self.let_go()
 
 
 class _Readers:
@@ -157,12 +149,20 @@ class _Readers:
         share = max(1, count // _READERS_OF_ONE_CALLER)
         self._all = _Slots(count)
         # One for each valid key and one for callbacks: others are refused before they are read.
-        self._of: defaultdict[str, _Slots] = defaultdict(lambda: _Slots(share))
+        self._of: defaultdict[int | str, _Slots] = defaultdict(lambda: _Slots(share))
 
-    def read(self, body: Any, size: int, caller: str) -> bytes:
+    def read(self, body: Any, size: int, caller: int | str) -> bytes:
         """Raises OverloadedError where there is no place for another reader."""
-        with self._of[caller], self._all:
-            data: bytes = body.read(size)
+        own = self._of[caller]
+        own.take()
+        try:
+            self._all.take()
+            try:
+                data: bytes = body.read(size)
+            finally:
+                self._all.give_back()
+        finally:
+            own.give_back()
         return data
 
 
@@ -182,15 +182,15 @@ class _Input:
             return b""
         self._turn.let_go()
         data = self._readers.read(self._body, size, self._caller())
-        self._turn.take_again()
+        self._turn.take()
         if self._left is not None:
             self._left = max(0, self._left - len(data))
         return data
 
-    def _caller(self) -> str:
+    def _caller(self) -> int | str:
         if self._environ["PATH_INFO"].startswith(_CALLBACKS):
             return _CALLBACKS
-        return sha256(self._environ.get("HTTP_AUTHORIZATION", "").encode()).hexdigest()
+        return hash(self._environ.get("HTTP_AUTHORIZATION", ""))  # a key is not kept; two that collide share
 
 
 def _announced_length(environ: WSGIEnvironment) -> int | None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
-from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Any
 
 from marshmallow import Schema, fields, validate
 
+from otpservice.timestamps import from_milliseconds
 from otpservice.verification.codes import CODE_LENGTHS
 from otpservice.verification.lifecycle import Channel, DeliveryState, Fallback, Status, Verification
 
@@ -138,9 +137,9 @@ def represent(verification: Verification) -> dict[str, Any]:
         "fallback": verification.fallback,
         "attempts_left": verification.attempts_left,
         "sends_left": verification.sends_left,
-        "created_at": _rfc3339(verification.created_at),
-        "expires_at": _rfc3339(verification.expires_at),
-        "resend_at": _rfc3339(verification.resend_at) if verification.resend_at is not None else None,
+        "created_at": from_milliseconds(verification.created_at),
+        "expires_at": from_milliseconds(verification.expires_at),
+        "resend_at": from_milliseconds(verification.resend_at) if verification.resend_at is not None else None,
         "delivery": {
             "state": delivery.state,
             "channel": delivery.channel,
@@ -149,13 +148,3 @@ def represent(verification: Verification) -> dict[str, Any]:
             "gateway": delivery.gateway,
         },
     }
-
-
-def _rfc3339(milliseconds: int) -> str:
-    seconds, rest = divmod(milliseconds, 1000)
-    return f"{_to_the_second(seconds)}.{rest:03d}Z"
-
-
-@lru_cache(maxsize=4096)  # all that starts within a second was created, expires and may be resent in the same ones
-def _to_the_second(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")

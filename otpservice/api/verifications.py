@@ -10,7 +10,7 @@ from flask import Blueprint
 
 from otpservice.api.answers import Answer, json_answer
 from otpservice.api.auth import Authenticator
-from otpservice.api.bodies import invalid, read_body
+from otpservice.api.bodies import Body, invalid, read_body
 from otpservice.api.exchange import Exchange, current
 from otpservice.api.problems import ProblemError
 from otpservice.api.schemas import (
@@ -45,15 +45,15 @@ def create_blueprint(
     """
     blueprint = Blueprint("verifications", __name__, url_prefix="/v1/verifications")
     blueprint.before_request(authenticate)
-    start_schema, verify_schema = StartRequest(), VerifyRequest()
-    resend_schema, empty_schema = ResendRequest(), EmptyRequest()
+    start_body, verify_body = Body(StartRequest), Body(VerifyRequest)
+    resend_body, empty_body = Body(ResendRequest), Body(EmptyRequest)
     waiters = BoundedSemaphore(max_waiters)
 
     @blueprint.post("")
     def start() -> Answer:
         exchange = current()
         policy = exchange.tenants_policy
-        body = read_body(start_schema)
+        body = read_body(start_body)
         number = _number(body["number"], policy, test_code_lengths)
         started = verifications.start(
             Start(
@@ -75,20 +75,20 @@ def create_blueprint(
     @blueprint.post("/<id>/verify")
     def verify(id: str) -> Answer:
         exchange = _named(id)
-        body = read_body(verify_schema)
+        body = read_body(verify_body)
         verified = verifications.verify(id, body["code"], body.get("binding"), exchange.tenants_policy)
         return _answer(exchange, verified)
 
     @blueprint.post("/<id>/resend")
     def resend(id: str) -> Answer:
         exchange = _named(id)
-        body = read_body(resend_schema, optional=True)
+        body = read_body(resend_body, optional=True)
         return _answer(exchange, verifications.resend(id, body.get("fallback"), exchange.tenants_policy), 202)
 
     @blueprint.post("/<id>/cancel")
     def cancel(id: str) -> Answer:
         exchange = _named(id)
-        read_body(empty_schema, optional=True)
+        read_body(empty_body, optional=True)
         return _answer(exchange, verifications.cancel(id, exchange.tenants_policy))
 
     @blueprint.get("/<id>")

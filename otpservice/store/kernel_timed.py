@@ -29,12 +29,16 @@ class _KernelTimed:
         return connected
 
     def send_packed_command(self, *args: Any, **options: Any) -> None:
-        with _time_outs("writing to"):
+        try:
             super().send_packed_command(*args, **options)  # type: ignore[misc]
+        except redis.ConnectionError as error:
+            raise _told_apart(error, "writing to") from None
 
     def read_response(self, *args: Any, **options: Any) -> Any:
-        with _time_outs("reading from"):
+        try:
             return super().read_response(*args, **options)  # type: ignore[misc]
+        except redis.ConnectionError as error:
+            raise _told_apart(error, "reading from") from None
 
 
 class PlainConnection(_KernelTimed, redis.Connection):
@@ -49,18 +53,10 @@ class MasterConnection(_KernelTimed, SentinelManagedConnection):
     """Over TCP, to the master that Sentinels name."""
 
 
-class _time_outs:  # noqa: N801 - as contextlib names its own; a generator would cost each call more than the call
-    """Tells what redis-py takes for a failed connection from one that fails."""
-
-    def __init__(self, doing: str) -> None:
-        self._doing = doing
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        if isinstance(error, redis.ConnectionError) and isinstance(error.__context__, BlockingIOError):
-            raise redis.TimeoutError(f"Timeout {self._doing} socket") from None
+def _told_apart(error: redis.ConnectionError, doing: str) -> redis.RedisError:
+    """What redis-py takes for a connection that fails may be a time-out."""
+    is_late = isinstance(error.__context__, BlockingIOError)
+    return redis.TimeoutError(f"Timeout {doing} socket") if is_late else error
 
 
 def _seconds_and_microseconds(seconds: float) -> tuple[int, int]:

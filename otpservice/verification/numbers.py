@@ -7,6 +7,8 @@ from collections.abc import Collection
 import phonenumbers
 from phonenumbers import PhoneNumberFormat, PhoneNumberType
 
+phonenumbers.enable_pattern_cache()  # else numbers of many regions compile their expressions anew each time
+
 _REACHABLE = {PhoneNumberType.MOBILE, PhoneNumberType.FIXED_LINE_OR_MOBILE}  # the latter: nobody can tell which
 
 

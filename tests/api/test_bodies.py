@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from typing import Any
 
 import orjson
 import pytest
+from marshmallow import ValidationError
 
+from otpservice.api.bodies import Body
+from otpservice.api.schemas import StartRequest
 from tests.support.api import API_KEY, PATH, Api
 from tests.support.store import Store
 
@@ -76,3 +80,41 @@ def test_a_body_may_come_in_pieces(api: Api) -> None:
 @pytest.mark.parametrize("length", ["x", "-1", "1e3", "٣"])
 def test_a_length_that_is_none_is_no_body(api: Api, length: str) -> None:
     assert ask(api, PATH, b'{"number": "+79991234567"}', CONTENT_LENGTH=length)[0] == 400
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {},
+        {"number": "+79991234567"},
+        {"number": "+79991234567", "purpose": "login", "code_length": 4},
+        {"purpose": "Login"},
+        {"number": 1, "fallback": "fax"},
+        {"number": "+79991234567", "numbers": 1},
+        {"another": 1},
+        [],
+        [{"number": "+79991234567"}],
+        None,
+        "number",
+    ],
+)
+def test_a_body_says_what_the_whole_schema_takes_it_for(document: Any) -> None:
+    """Of the fields that are sent a smaller schema is made; nobody must notice."""
+    body = Body(StartRequest)
+    for _ in range(2):
+        assert _told(lambda: body.check(document)) == _told(lambda: StartRequest().load(document))
+
+
+def test_names_that_callers_make_up_are_not_kept() -> None:
+    body = Body(StartRequest)
+    for place in range(100):
+        _told(lambda name=f"field-{place}": body.check({"number": "+79991234567", name: 1}))  # type: ignore[misc]
+    _told(lambda: body.check({"number": "+79991234567"}))
+    assert len(body._schemas) == 1
+
+
+def _told(load: Callable[[], Any]) -> Any:
+    try:
+        return load()
+    except ValidationError as error:
+        return error.normalized_messages()  # type: ignore[no-untyped-call]
