@@ -59,15 +59,16 @@ class Cluster:
         for node in nodes.values():
             node.client.close()
 
-    def send(self, key: str, *commands: Command) -> list[Any]:
+    def send(self, key: str, *commands: Command, alone: bool = False) -> list[Any]:
         """Send commands in one round trip to the node that owns ``key``; error replies come back as values.
 
-        Only the first decides where they go. Raises redis.RedisError where no node answered in time.
+        Only the first decides where they go. ``alone``: see ``Lines.send``. Raises redis.RedisError where no node
+        answered in time.
         """
         began = time.monotonic()
         node, asking = self._owner(key), False
         while True:
-            replies = self._send_to(node, commands, asking)
+            replies = self._send_to(node, commands, asking, alone)
             match replies[0]:
                 case MovedError() as error:
                     node, asking = redirected(error, node), False
@@ -119,9 +120,9 @@ class Cluster:
         client = self._node(self._owner(channel)).client
         return client.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call,no-any-return]
 
-    def _send_to(self, node: Node, commands: tuple[Command, ...], asking: bool) -> list[Any]:
+    def _send_to(self, node: Node, commands: tuple[Command, ...], asking: bool, alone: bool = False) -> list[Any]:
         try:
-            replies = self._node(node).lines.send([("ASKING",), *commands] if asking else commands)
+            replies = self._node(node).lines.send([("ASKING",), *commands] if asking else commands, alone=alone)
         except (redis.RedisError, OSError):
             self._slots.put_last(node)
             self._refresh()

@@ -86,5 +86,5 @@ class Runner:
         """The reply to a command, and how many replicas have what this connection wrote; errors as values."""
         if not replicas:
             return self._nodes.send(key, command)[0], 0
-        reply, reached = self._nodes.send(key, command, ("WAIT", replicas, REPLICATION_TIMEOUT_MS))
+        reply, reached = self._nodes.send(key, command, ("WAIT", replicas, REPLICATION_TIMEOUT_MS), alone=True)
         return reply, reached

@@ -21,9 +21,9 @@ class Single:
         self._lines = Lines(client)
         self._clock = ServerClock(lambda: self._lines.send([("TIME",)])[0])
 
-    def send(self, key: str, *commands: Command) -> list[Any]:
-        """The replies to commands, in one round trip; error replies as values."""
-        return self._lines.send(commands)
+    def send(self, key: str, *commands: Command, alone: bool = False) -> list[Any]:
+        """The replies to commands, in one round trip; error replies as values. ``alone``: see ``Lines.send``."""
+        return self._lines.send(commands, alone=alone)
 
     def send_each(self, pairs: Sequence[tuple[str, Command]]) -> list[Any]:
         """The replies to commands, each with a key of it, in one round trip; error replies as values."""

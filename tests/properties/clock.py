@@ -165,7 +165,7 @@ class HeldLines(Lines):
         super().__init__(client)
         self._client = client
 
-    def send(self, commands: Sequence[Command]) -> list[Any]:
+    def send(self, commands: Sequence[Command], *, alone: bool = False) -> list[Any]:
         return [self._reply(command) for command in commands]
 
     def _reply(self, command: Command) -> Any:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -18,6 +20,7 @@ from otpservice.store.connection import connect
 from otpservice.store.lines import Lines
 from otpservice.store.single import Single
 from tests.support.redis import running_valkey, url_of
+from tests.support.waiting import until
 
 PATIENT = 60.0
 
@@ -93,7 +96,7 @@ def use(held: Lines, count: int) -> set[int]:
 
     def call(_: int) -> int:
         together.wait(PATIENT)
-        return int(held.send([("CLIENT", "ID"), ("BLPOP", "nothing", "0.05")])[0])
+        return int(held.send([("CLIENT", "ID"), ("BLPOP", "nothing", "0.05")], alone=True)[0])
 
     seen: set[int] = set()
     with ThreadPoolExecutor(count) as pool:
@@ -219,3 +222,183 @@ def test_the_time_is_asked_for_over_them(admin: redis.Redis) -> None:
     use(single._lines, 4)
     admin.connection_pool.max_connections = len(admin.connection_pool._in_use_connections)
     assert single.clock("any").latest_start() > 0
+
+
+# Calls that come while another one is under way
+
+
+@dataclass
+class Scripted:
+    """A server that answers when it is told to. Every wait in it is bounded, by ``PATIENT``."""
+
+    listener: socket.socket
+    client: redis.Redis
+    held: Lines
+    pool: ThreadPoolExecutor
+    stack: ExitStack
+    connection: socket.socket = field(init=False)
+
+    def ask(self, *words: str) -> Future[list[Any]]:
+        """A call, from a thread of its own."""
+        return self.pool.submit(self.held.send, [words])
+
+    def accept(self) -> None:
+        self.connection = self.stack.enter_context(self.listener.accept()[0])
+        self.connection.settimeout(PATIENT)
+
+    def received(self) -> list[bytes]:
+        """What is to be echoed, of the commands that came in one piece."""
+        return re.findall(rb"\*2\r\n\$4\r\nECHO\r\n\$\d+\r\n(\w+)\r\n", self.connection.recv(65536))
+
+    def under_way(self) -> Future[list[Any]]:
+        """A call that has been sent, over a new connection, and not been answered."""
+        first = self.ask("ECHO", "first")
+        self.accept()
+        assert self.received() == [b"first"]
+        return first
+
+    def waiting(self, count: int) -> None:
+        """Return when so many calls wait for the connection."""
+        until(lambda: len(self.held._waiting) == count, PATIENT)
+
+
+@pytest.fixture
+def scripted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Scripted]:
+    monkeypatch.setattr(lines, "LONGEST_QUEUE_SECONDS", PATIENT)
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        listener.settimeout(PATIENT)
+        client = stack.enter_context(connect(f"redis://127.0.0.1:{listener.getsockname()[1]}/0?socket_timeout=30"))
+        pool = stack.enter_context(ThreadPoolExecutor(8))
+        yield Scripted(listener, client, Lines(client), pool, stack)
+
+
+def test_calls_that_come_meanwhile_go_out_in_one_piece_and_each_gets_its_own(scripted: Scripted) -> None:
+    first = scripted.under_way()
+    others = []
+    for place in range(4):
+        others.append(scripted.ask("ECHO", f"{place}"))
+        scripted.waiting(place + 1)
+    scripted.connection.sendall(b"+FIRST\r\n")
+    assert first.result(PATIENT) == ["FIRST"]
+    assert scripted.received() == [b"0", b"1", b"2", b"3"]
+    scripted.connection.sendall(b"+ZERO\r\n-ERR one\r\n+TWO\r\n:3\r\n")
+    told = [other.result(PATIENT)[0] for other in others]
+    assert (told[0], str(told[1]), told[2], told[3]) == ("ZERO", "one", "TWO", 3)
+    assert isinstance(told[1], redis.ResponseError)
+
+
+def test_a_connection_that_is_lost_fails_what_was_sent_and_not_what_waits(scripted: Scripted) -> None:
+    first = scripted.under_way()
+    second = scripted.ask("ECHO", "second")
+    scripted.waiting(1)
+    scripted.connection.close()
+    with pytest.raises(redis.ConnectionError):
+        first.result(PATIENT)
+    scripted.accept()
+    assert scripted.received() == [b"second"]
+    scripted.connection.sendall(b"+SECOND\r\n")
+    assert second.result(PATIENT) == ["SECOND"]
+
+
+def test_a_connection_that_is_lost_amid_replies_fails_those_that_have_none(scripted: Scripted) -> None:
+    first = scripted.under_way()
+    others = []
+    for place in range(3):
+        others.append(scripted.ask("ECHO", f"{place}"))
+        scripted.waiting(place + 1)
+    scripted.connection.sendall(b"+FIRST\r\n")
+    scripted.received()
+    scripted.connection.sendall(b"+ZERO\r\n")
+    scripted.connection.close()
+    assert (first.result(PATIENT), others[0].result(PATIENT)) == (["FIRST"], ["ZERO"])
+    for other in others[1:]:
+        with pytest.raises(redis.ConnectionError):
+            other.result(PATIENT)
+
+
+def test_a_reply_too_many_is_not_taken_for_that_of_the_next(scripted: Scripted) -> None:
+    first = scripted.under_way()
+    second = scripted.ask("ECHO", "second")
+    scripted.waiting(1)
+    scripted.connection.sendall(b"+FIRST\r\n+STRAY\r\n")
+    assert first.result(PATIENT) == ["FIRST"]
+    scripted.accept()
+    assert scripted.received() == [b"second"]
+    scripted.connection.sendall(b"+SECOND\r\n")
+    assert second.result(PATIENT) == ["SECOND"]
+
+
+def test_whoever_waits_behind_a_server_that_hangs_is_told_with_the_first(
+    admin: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lines, "LONGEST_QUEUE_SECONDS", PATIENT)
+    held = Lines(admin)
+    admin.client_pause(1000, all=True)
+    with ThreadPoolExecutor(4) as pool:
+        calls = [pool.submit(held.send, [("INCR", "hung")]) for _ in range(4)]
+        for call in calls:
+            with pytest.raises(redis.TimeoutError):
+                call.result(PATIENT)
+    admin.client_unpause()
+    assert int(held.send([("GET", "hung")])[0] or 0) <= 1  # the first one may still be run; the others were not sent
+
+
+def test_nobody_waits_for_ever_for_the_connection(scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = scripted.under_way()
+    monkeypatch.setattr(lines, "LONGEST_QUEUE_SECONDS", 0.01)
+    with pytest.raises(redis.TimeoutError):
+        scripted.ask("ECHO", "second").result(PATIENT)
+    scripted.connection.sendall(b"+FIRST\r\n")
+    assert first.result(PATIENT) == ["FIRST"]
+    third = scripted.ask("ECHO", "third")
+    assert scripted.received() == [b"third"]  # the second was not sent
+    scripted.connection.sendall(b"+THIRD\r\n")
+    assert third.result(PATIENT) == ["THIRD"]
+
+
+def test_what_keeps_the_server_waiting_keeps_no_other_call_waiting(admin: redis.Redis) -> None:
+    held = Lines(admin)
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(held.send, [("BLPOP", "awaited", "0.5")], alone=True)
+        until(lambda: admin.info("clients")["blocked_clients"], PATIENT)
+        assert held.send([("RPUSH", "awaited", "it")]) == [1]
+        assert slow.result(PATIENT) == [["awaited", "it"]]
+
+
+def test_whoever_is_interrupted_fails_those_who_wait_for_him(
+    scripted: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = scripted.under_way()
+    others = []
+    for place in range(2):
+        others.append(scripted.ask("ECHO", f"{place}"))
+        scripted.waiting(place + 1)
+    reply = lines._reply
+
+    def interrupted(connection: Any) -> Any:
+        monkeypatch.setattr(lines, "_reply", reply)
+        raise KeyboardInterrupt
+
+    scripted.connection.sendall(b"+FIRST\r\n")
+    monkeypatch.setattr(lines, "_reply", interrupted)
+    told = [call.exception(PATIENT) for call in (first, *others)]
+    # Who it is that is interrupted is as it happens; nobody is left waiting.
+    assert any(isinstance(error, KeyboardInterrupt) for error in told)
+    assert all(isinstance(error, KeyboardInterrupt | redis.ConnectionError | None) for error in told)
+
+
+def test_many_threads_each_get_their_own(admin: redis.Redis) -> None:
+    held, together = Lines(admin), threading.Barrier(24)
+    before = connections(admin)
+
+    def ask(caller: int) -> bool:
+        together.wait(PATIENT)
+        return all(
+            held.send([("SET", f"{caller}", f"{turn}"), ("GET", f"{caller}")]) == ["OK", f"{turn}"]
+            for turn in range(100)
+        )
+
+    with ThreadPoolExecutor(24) as pool:
+        assert all(pool.map(ask, range(24)))
+    assert connections(admin) <= before + 1
