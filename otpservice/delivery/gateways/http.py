@@ -14,13 +14,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
+import orjson
 
 from otpservice.delivery.gateways.base import AnswerTimeoutError, UnavailableError
 
 _LARGEST_ANSWER_BYTES = 64 * 1024
 _LONGEST_RETRY_AFTER_SECONDS = 30.0
-
-_in_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +44,7 @@ class JsonClient:
 
     async def post(self, url: str, headers: Mapping[str, str], body: Mapping[str, Any]) -> Answer:
         """Post ``body`` as JSON, otherwise as ``ask``."""
-        content = _in_json(body).encode()
-        return await self.ask("POST", url, {**headers, "Content-Type": "application/json"}, content)
+        return await self.ask("POST", url, {**headers, "Content-Type": "application/json"}, orjson.dumps(body))
 
     async def ask(self, method: str, url: str, headers: Mapping[str, str], content: bytes | None) -> Answer:
         """Send a request and return the JSON object that is answered, with whatever status.
