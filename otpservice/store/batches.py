@@ -18,12 +18,8 @@ import redis.asyncio
 from redis.asyncio.connection import AbstractConnection
 
 from otpservice.store.connection import COMMAND_TIMEOUT_SECONDS
-from otpservice.store.lines import packed
+from otpservice.store.lines import MOST_CALLS, packed
 from otpservice.store.slots import Command
-
-# A script takes tens of microseconds: so many are far from the time that a batch may take, and from what would keep
-# another client of Redis waiting.
-MOST_CALLS = 200
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -18,7 +18,7 @@ from redis.exceptions import AskError, ClusterDownError, MovedError, TryAgainErr
 from otpservice.store.address import Address, Node
 from otpservice.store.clock import ServerClock
 from otpservice.store.connection import connect_node, node_options
-from otpservice.store.lines import Lines
+from otpservice.store.lines import Lines, QueueTimeoutError
 from otpservice.store.slots import (
     FIRST_MAP_SECONDS,
     REDIRECT_SECONDS,
@@ -123,6 +123,8 @@ class Cluster:
     def _send_to(self, node: Node, commands: tuple[Command, ...], asking: bool, alone: bool = False) -> list[Any]:
         try:
             replies = self._node(node).lines.send([("ASKING",), *commands] if asking else commands, alone=alone)
+        except QueueTimeoutError:
+            raise
         except (redis.RedisError, OSError):
             self._slots.put_last(node)
             self._refresh()

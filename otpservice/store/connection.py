@@ -32,7 +32,9 @@ from otpservice.store.tls import (
 from otpservice.verification.errors import StoreUnavailableError
 
 CONNECT_TIMEOUT_SECONDS = 0.4
-COMMAND_TIMEOUT_SECONDS = 0.6  # with two commands and a connect still within the two seconds that are promised
+COMMAND_TIMEOUT_SECONDS = (
+    0.6  # twice, with a wait for the connection each time, within the two seconds that are promised
+)
 # Sentinels are asked one after the other, before a connection to the master: three that hang cost this three times.
 SENTINEL_TIMEOUT_SECONDS = 0.25
 _ASYNC_CONNECTIONS = 64  # a command holds one for a millisecond; a send at its gateway holds none
@@ -63,8 +65,8 @@ def connect(url: str, tls: Tls | None = None, *, max_connections: int = _MAX_CON
     ``COMMAND_TIMEOUT_SECONDS``.
 
     No command is sent twice by itself: a verify whose answer was lost may have been counted. ``max_connections`` is
-    how many threads may hold one at once, a waiting one holding two. Raises ValueError for a cluster, OSError for a
-    TLS file that cannot be used.
+    how many there may be at once: of the threads that wait, for replicas or for a delivery, each holds one of its own.
+    Raises ValueError for a cluster, OSError for a TLS file that cannot be used.
     """
     address = parse_address(url)
     made = options(COMMAND_TIMEOUT_SECONDS) | {"retry": Retry(NoBackoff(), 0), "max_connections": max_connections}

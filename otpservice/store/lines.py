@@ -11,6 +11,7 @@ out: its pool's locks and counters cost more than the command itself.
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -21,11 +22,21 @@ from typing import Any
 
 import redis
 from hiredis import pack_command
+from redis.sentinel import SentinelConnectionPool
 
 from otpservice.store.connection import COMMAND_TIMEOUT_SECONDS
 from otpservice.store.slots import Command
 
-LONGEST_QUEUE_SECONDS = COMMAND_TIMEOUT_SECONDS / 2  # with the exchange after it, twice, within the promised two
+# A script takes tens of microseconds: so many are far from the time that a batch may take, and from what would keep
+# another client of Redis waiting.
+MOST_CALLS = 200
+LONGEST_QUEUE_SECONDS = 0.4  # with the exchange after it, twice (the time, the script), within the promised two
+_LONGEST_LIFE_SECONDS = 5.0
+_INTERRUPTED = "interrupted by another call"
+
+
+class QueueTimeoutError(redis.TimeoutError):
+    """The connection did not come free in time. Nothing was sent, and the server may be well."""
 
 
 class _Call:
@@ -57,8 +68,9 @@ class _Call:
         self._woken.release()
 
     def fail(self, error: Exception) -> None:
-        self._error = error
-        self._woken.release()
+        if self._replies is None and self._error is None:
+            self._error = error.with_traceback(None)  # its frames hold this call
+            self._woken.release()
 
     def outcome(self) -> list[Any]:
         if self._error is not None:
@@ -75,6 +87,9 @@ class Lines:
         self._pool = client.connection_pool
         self._idle: deque[Any] = deque()  # the last one used at the end
         self._server: object = None  # where the newest connection leads
+        # Under load one connection may never come to rest; Sentinels are asked for the master where one is made.
+        self._life = _LONGEST_LIFE_SECONDS if isinstance(self._pool, SentinelConnectionPool) else math.inf
+        self._old_from = math.inf
         self._lock = Lock()  # of the two that follow: only where something is under way does anybody wait
         self._is_busy = False
         self._waiting: list[_Call] = []
@@ -83,17 +98,16 @@ class Lines:
         """The replies to commands, in one round trip; error replies as values. Nothing is sent a second time.
 
         ``alone`` is for those that keep the server waiting: they share no connection with others.
-        Raises redis.RedisError or OSError where the server does not take them or does not answer in time.
+        Raises redis.RedisError or OSError where the server does not take them or does not answer in time,
+        QueueTimeoutError where they were not sent.
         """
         call = _Call(commands)
         if alone:
-            self._keep(self._exchange([call], None))
+            connection, _ = self._exchange([call], None)
+            if connection is not None:
+                self._idle.append(connection)
         elif self._queue(call):
-            connection = None
-            try:
-                connection = self._exchange(call.together, call.connection)
-            finally:
-                self._hand_on(connection)
+            self._lead(call.together, call.connection)
         return call.outcome()
 
     def _queue(self, call: _Call) -> bool:
@@ -104,26 +118,51 @@ class Lines:
                 call.together = [call]
                 return True
             self._waiting.append(call)
-        if not call.wait(LONGEST_QUEUE_SECONDS):
-            with self._lock:
-                if call in self._waiting:
-                    self._waiting.remove(call)
-                    raise redis.TimeoutError("no connection came free in time")
-            call.wait()  # it was sent, or is to be
+        try:
+            # Too late, but no longer in the queue: it was sent, or is to be sent by this thread.
+            has_waited = call.wait(LONGEST_QUEUE_SECONDS) or (not self._leave(call) and call.wait())
+        except BaseException:
+            if not self._leave(call) and call.wait() and call.together:
+                self._fail(call.together, call.connection, redis.ConnectionError(_INTERRUPTED))
+                self._hand_on(None)
+            raise
+        if not has_waited:
+            raise QueueTimeoutError("the connection did not come free in time")
         return bool(call.together)
 
-    def _hand_on(self, connection: Any) -> None:
-        """Send for all those that wait, before anything else is done here; the first of them gets the replies.
+    def _leave(self, call: _Call) -> bool:
+        """Whether a call still waited, and now does no more."""
+        with self._lock:
+            is_waiting = call in self._waiting
+            if is_waiting:
+                self._waiting.remove(call)
+        return is_waiting
 
-        ``connection`` is the one that has come free, or None where it failed.
+    def _lead(self, calls: list[_Call], connection: Any) -> None:
+        """Give each call its outcome, and the turn to those that wait."""
+        left: tuple[Any, Exception | None] = (None, None)
+        try:
+            left = self._exchange(calls, connection)
+        finally:
+            connection, error = left
+            if isinstance(error, redis.TimeoutError):
+                with self._lock:  # they would wait as long for the same server, one batch after the other
+                    waiting, self._waiting = self._waiting, []
+                for call in waiting:
+                    call.fail(error)
+            self._hand_on(connection)
+
+    def _hand_on(self, connection: Any) -> None:
+        """Send for those that wait, before anything else is done here; the first of them gets the replies.
+
+        ``connection`` is the one that has come free, or None where it is not to be used again.
         """
         with self._lock:
-            calls, self._waiting = self._waiting, []
+            calls, self._waiting = self._waiting[:MOST_CALLS], self._waiting[MOST_CALLS:]
             self._is_busy = bool(calls)
-            if not calls:
-                self._keep(connection)
-                return
-        if connection is not None:
+        if connection is not None and not calls:
+            self._idle.append(connection)
+        elif connection is not None:
             try:
                 _write(connection, calls)
             except BaseException as error:
@@ -132,12 +171,13 @@ class Lines:
                 if not isinstance(error, Exception):
                     raise
                 return
-        calls[0].lead(calls, connection)
+        if calls:
+            calls[0].lead(calls, connection)
 
-    def _exchange(self, calls: list[_Call], connection: Any) -> Any:
+    def _exchange(self, calls: list[_Call], connection: Any) -> tuple[Any, Exception | None]:
         """Give each call its outcome. ``connection`` is where they have been sent, None: they are sent here.
 
-        Returns the connection, or None where it is not to be used again.
+        Returns the connection (None: it is not to be used again), and what went wrong, if it did.
         """
         answered = 0
         try:
@@ -146,30 +186,28 @@ class Lines:
                 _write(connection, calls)
             until = time.monotonic() + COMMAND_TIMEOUT_SECONDS
             for call in calls:
-                call.answer([_reply(connection) for _ in range(call.commands)])
+                call.answer(
+                    [_reply(connection, until if answered or place else None) for place in range(call.commands)]
+                )
                 answered += 1
-                if time.monotonic() > until and answered < len(calls):
-                    raise redis.TimeoutError("no answer in time")  # noqa: TRY301 - as where there is none at all
         except BaseException as error:
             self._fail(calls[answered:], connection, error)
             if not isinstance(error, Exception):
                 raise
-            return None
-        if _server(connection) == self._server and _is_quiet(connection):
-            return connection
+            return None, error
+        if _server(connection) == self._server and time.monotonic() < self._old_from and _is_quiet(connection):
+            return connection, None
         self._drop(connection)
-        return None
+        return None, None
 
     def _fail(self, calls: list[_Call], connection: Any, error: BaseException) -> None:
-        """What calls over a connection (None: there is none) failed with; whoever is interrupted tells others less."""
+        """What calls over a connection (None: there is none) failed with. No failure of Redis: the first one's own."""
         if connection is not None:
             self._drop(connection)
-        self._drop_idle()  # the server went away, hangs, or is no master any more: for these, too
-        if isinstance(error, redis.TimeoutError):
-            with self._lock:  # they would wait as long for the same server, one after the other
-                calls, self._waiting = [*calls, *self._waiting], []
-        for call in calls:
-            call.fail(error if isinstance(error, Exception) else redis.ConnectionError("interrupted"))
+            self._drop_idle()  # the server went away, hangs, or is no master any more: for these, too
+        of_all = error if isinstance(error, redis.RedisError | OSError) else redis.ConnectionError(_INTERRUPTED)
+        for place, call in enumerate(calls):
+            call.fail(error if place == 0 and isinstance(error, Exception) else of_all)
 
     def _take(self) -> Any:
         with suppress(IndexError):
@@ -184,11 +222,8 @@ class Lines:
             # Sentinels named another master: what still leads to the old one must decide nothing any more.
             self._server = server
             self._drop_idle()
+        self._old_from = time.monotonic() + self._life
         return connection
-
-    def _keep(self, connection: Any) -> None:
-        if connection is not None:
-            self._idle.append(connection)
 
     def _drop(self, connection: Any) -> None:
         connection.disconnect()
@@ -217,7 +252,13 @@ def _write(connection: Any, calls: list[_Call]) -> None:
     connection.send_packed_command([b"".join([call.packed for call in calls])], check_health=False)
 
 
-def _reply(connection: Any) -> Any:
+def _reply(connection: Any, until: float | None) -> Any:
+    """The next reply, an error as a value; None: within the connection's own time-out.
+
+    What has come is read, however late that is.
+    """
+    if until is not None and not connection.can_read(max(0.0, until - time.monotonic())):
+        raise redis.TimeoutError("no answer in time")
     try:
         return connection.read_response()
     except redis.ResponseError as error:

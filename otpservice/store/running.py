@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,8 @@ import redis
 from redis.client import PubSub
 
 from otpservice.store.cluster import Cluster
+from otpservice.store.connection import COMMAND_TIMEOUT_SECONDS
+from otpservice.store.lines import QueueTimeoutError
 from otpservice.store.scripts import Argument, Reply, Script
 from otpservice.store.single import Single
 from otpservice.store.slots import Command
@@ -35,12 +38,16 @@ class Runner:
         primary has it, and may be the only one.
         """
         clock = self._nodes.clock(key_names[0])
+        began = time.monotonic()
         try:
             reply = self._evaluate(script, key_names, arguments, replicas)
-            if reply[0] == "too-late":  # it changed nothing: either the clocks moved, or Redis hangs
+            # It changed nothing: either the clocks moved, or Redis hangs, and then there is no time for another try.
+            if reply[0] == "too-late" and time.monotonic() - began < COMMAND_TIMEOUT_SECONDS:
                 clock = self._nodes.clock(key_names[0])
                 clock.correct(int(reply[1]))
                 reply = self._evaluate(script, key_names, arguments, replicas)
+        except QueueTimeoutError:
+            raise
         except (redis.RedisError, OSError):
             clock.forget()
             raise

@@ -12,8 +12,9 @@ import redis
 from hiredis import Reader
 
 from otpservice.store import batches as batches_module
-from otpservice.store.batches import MOST_CALLS, Batches
+from otpservice.store.batches import Batches
 from otpservice.store.connection import connect_async
+from otpservice.store.lines import MOST_CALLS
 from tests.support.waiting import until_async
 
 LOST = (redis.RedisError, OSError)

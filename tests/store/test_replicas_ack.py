@@ -5,13 +5,14 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from otpservice.store import opening, scripts
+from otpservice.store import opening, running, scripts
 from otpservice.store.verifications import Verifications
 from otpservice.verification.errors import EndedError, IncorrectCodeError, NotReplicatedError
 from otpservice.verification.lifecycle import Status, Verification
@@ -108,6 +109,18 @@ def test_with_a_replica_that_follows_verify_is_as_ever(pair: Pair) -> None:
         assert calls(pair.primary, "wait") == before + 2
         with pytest.raises(EndedError):
             store.verify(made.id, CODE, None, POLICY)
+
+
+def test_nobody_waits_behind_one_that_waits_for_replicas(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "REPLICATION_TIMEOUT_MS", 550)
+    with pair.store(1) as store:
+        made, other = pair.sent(store), pair.sent(store)
+        with pair.replica_standing_still(), ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(lambda: store.verify(made.id, CODE, None, POLICY))
+            until(lambda: pair.primary.ask("INFO", "clients")["blocked_clients"], "verify to wait for the replica")
+            assert store.get(other.id, POLICY).attempts_left == 5
+            assert not waiting.done()
+            assert isinstance(waiting.exception(), NotReplicatedError)
 
 
 def test_only_verify_waits_for_replicas(pair: Pair) -> None:

@@ -16,7 +16,7 @@ from otpservice.verification.numbers import mask
 # What people typed is told to a gateway beside its sends and takes nothing of what they may use.
 MOST_CONFIRMED_AT_ONCE = 20
 
-_LONGEST_TEXT = 64
+_LONGEST_TEXT = 64  # bytes: what a hash in Redis keeps in its small form
 _FEWEST_DIGITS_OF_A_CODE = 4
 _PRICE = re.compile(r"[0-9]{1,7}(\.[0-9]{1,4})?")
 _MAYBE_CODE = re.compile(r"(?<!\d)\d{4,6}(?!\d)")
@@ -116,7 +116,7 @@ def safe_text(text: object) -> str | None:
     printable = "".join(character if character.isprintable() else " " for character in text[:1024])
     if sum(character.isdigit() for character in printable) >= _FEWEST_DIGITS_OF_A_CODE:
         printable = "".join("*" if character.isdigit() else character for character in printable)
-    return printable.strip()[:_LONGEST_TEXT] or None
+    return printable.strip().encode(errors="ignore")[:_LONGEST_TEXT].decode(errors="ignore").rstrip() or None
 
 
 def price_text(price: float | Decimal) -> str:

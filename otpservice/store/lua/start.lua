@@ -28,7 +28,7 @@ if day_ends then
 end
 charge(KEYS[2], state, horizon)
 
--- Of what is known now, what verify reads comes first: a listpack is searched from its beginning.
+-- What most verifies read comes first: a listpack is searched from its beginning.
 local created = integer(now)
 redis.call('HSET', KEYS[1], 't', tenant .. ':' .. digest, 'e', now + ttl, 'i', 1, 'a', attempts,
   'm', masked .. ' ' .. created .. ' ' .. purpose, 'r', hidden, 'c', code_length, 'f', fallback, 'l', sends)
