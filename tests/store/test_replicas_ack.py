@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from otpservice.store import opening, running, scripts
+from otpservice.store import opening, scripts
+from otpservice.store.lines import Lines
+from otpservice.store.slots import Command
 from otpservice.store.verifications import Verifications
 from otpservice.verification.errors import EndedError, IncorrectCodeError, NotReplicatedError
 from otpservice.verification.lifecycle import Status, Verification
@@ -112,15 +113,21 @@ def test_with_a_replica_that_follows_verify_is_as_ever(pair: Pair) -> None:
 
 
 def test_nobody_waits_behind_one_that_waits_for_replicas(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(running, "REPLICATION_TIMEOUT_MS", 550)
+    """It has a connection of its own, and so shares it with none that is only to be answered."""
+    sent: list[tuple[str, bool]] = []
+    send = Lines.send
+
+    def record(held: Lines, commands: Sequence[Command], *, alone: bool = False) -> list[Any]:
+        sent.append((str(commands[-1][0]), alone))
+        return send(held, commands, alone=alone)
+
     with pair.store(1) as store:
-        made, other = pair.sent(store), pair.sent(store)
-        with pair.replica_standing_still(), ThreadPoolExecutor(1) as pool:
-            waiting = pool.submit(lambda: store.verify(made.id, CODE, None, POLICY))
-            until(lambda: pair.primary.ask("INFO", "clients")["blocked_clients"], "verify to wait for the replica")
-            assert store.get(other.id, POLICY).attempts_left == 5
-            assert not waiting.done()
-            assert isinstance(waiting.exception(), NotReplicatedError)
+        made = pair.sent(store)
+        monkeypatch.setattr(Lines, "send", record)
+        assert miss(store, made) == 4
+        assert store.get(made.id, POLICY).attempts_left == 4
+    assert ("WAIT", True) in sent
+    assert all(alone == (last == "WAIT") for last, alone in sent)
 
 
 def test_only_verify_waits_for_replicas(pair: Pair) -> None:
