@@ -6,7 +6,7 @@ What a copy differs in are its id and its number, and what follows from them; lu
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -86,7 +86,7 @@ class Seeds:
     def _copy(self, first: Verification, wanted: Sequence[str], *, sends: bool, idempotency_keys: bool) -> list[str]:
         source = self._names(first.id, wanted[0], idempotency_keys)
         told: Any = self.client.hgetall(source.verification)
-        differing = {field: text for field, text in told.items() if not source.own.isdisjoint(_parts(text))}
+        differing = {field: text for field, text in told.items() if not set(source.values).isdisjoint(_parts(text))}
         entry = self._entry(first.id) if sends else ""
         key_names = [source.verification, source.limits, keys.outbox(PARTITION) if sends else "", source.idempotency]
         copy, copies, ids = self.client.register_script(_COPY), iter(wanted[1:]), [first.id]
@@ -131,10 +131,6 @@ class _Names:
     limits: str
     idempotency: str
     values: tuple[str, ...]
-
-    @property
-    def own(self) -> Set[str]:
-        return frozenset(self.values)
 
     def __repr__(self) -> str:
         return f"_Names({self.verification!r})"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from otpservice.verification.lifecycle import (
     Channel,
@@ -68,12 +68,12 @@ def read_verification(id: str, fields: Sequence[str], policy: Policy) -> Verific
     )
 
 
-def created(id: str, created_at: int, request: Start, policy: Policy) -> Verification:
-    """A verification as START has just written it."""
+def created(id: str, created_at: int, masked: str, request: Start, policy: Policy) -> Verification:
+    """A verification as START has just written it. ``masked`` is its number as it is shown."""
     return Verification(
         id=id,
         status=Status.PENDING,
-        number=mask(request.number),
+        number=masked,
         purpose=request.purpose,
         code_length=request.code_length,
         fallback=request.fallback,
@@ -86,19 +86,13 @@ def created(id: str, created_at: int, request: Start, policy: Policy) -> Verific
     )
 
 
-def forgotten(id: str, created_at: int, request: Start, policy: Policy) -> Verification:
+def forgotten(started: Verification) -> Verification:
     """What is left to say of a verification that an Idempotency-Key outlived: that it is over."""
-    return Verification(
-        id=id,
+    return replace(
+        started,
         status=Status.EXPIRED,
-        number=mask(request.number),
-        purpose=request.purpose,
-        code_length=request.code_length,
-        fallback=request.fallback,
         attempts_left=0,
         sends_left=0,
-        created_at=created_at,
-        expires_at=created_at + policy.ttl_ms,
         resend_at=None,
         delivery=Delivery(DeliveryState.FAILED, None, "forgotten", None, None),
     )

@@ -81,11 +81,12 @@ class Verifications:
             key_names.append(keys.idempotency(partition, policy.tenant, key))
         replay_key = key_names[-1] if request.idempotency_key is not None else None
         admitted = self._admission.admit(request.number, request.ip, policy, partition, replay_key)
+        masked = mask(request.number)
         arguments = [
             id_,
             policy.tenant,
             digest,
-            mask(request.number),
+            masked,
             hidden_digits(request.number),
             request.purpose or "",
             self._keyring.binding_digest(id_, request.binding),
@@ -108,11 +109,11 @@ class Verifications:
             self._admission.give_back(admitted.charged)
         match reply:
             case ["created", created_at]:
-                return Started(created(id_, int(created_at), request, policy), replayed=False)
+                return Started(created(id_, int(created_at), masked, request, policy), replayed=False)
             case ["replayed", fields, first_id, _]:
                 return Started(read_verification(first_id, fields, policy), replayed=True)
             case ["forgotten", _, first_id, created_at]:
-                return Started(forgotten(first_id, int(created_at), request, policy), replayed=True)
+                return Started(forgotten(created(first_id, int(created_at), masked, request, policy)), replayed=True)
             case refusal:
                 raise meaning(refusal)
 

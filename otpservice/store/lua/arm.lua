@@ -18,5 +18,5 @@ if now >= deadline then
   return { 'late' }
 end
 redis.call('HSET', KEYS[1], 'k', ARGV[3], 'h', ARGV[4], 'd', 'sending')
-local number = string.gsub(about(m), '%*+', hidden)
-return { 'armed', string.match(t, '^[^:]*'), number, fallback, deadline - now }
+local tenant, number = owner(t), string.gsub(about(m), '%*+', hidden)
+return { 'armed', tenant, number, fallback, deadline - now }

@@ -1,7 +1,7 @@
 -- KEYS: 1 the watch of a prefix
 -- ARGV: 's' (a verification was handed over) or 'v' (verified), when it was started (ms), slice (ms), slices of the window
 -- Returns: {'counted'}
--- include clock
+-- include clock lifetime
 local kind, created, slice, slices = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local index = math.floor(created / slice)
 -- Counted by the time of the start, so that the verified are a share of the very ones that were handed over.
@@ -13,8 +13,5 @@ if redis.call('HINCRBY', KEYS[1], kind .. integer(index), 1) == 1 then
     end
   end
 end
-local life = (slices + 1) * slice
-if redis.call('PTTL', KEYS[1]) < life then
-  redis.call('PEXPIRE', KEYS[1], life)
-end
+outlive(KEYS[1], (slices + 1) * slice)
 return { 'counted' }

@@ -9,7 +9,8 @@ local t, m, b, x, current, d, known_id, reporter =
 if not t then
   return { 'stale' }
 end
-local digest, is_ours = string.match(t, ':(.*)$'), false
+local _, digest = owner(t)
+local is_ours = false
 for index = 9, #ARGV - 1 do
   is_ours = is_ours or ARGV[index] == digest
 end

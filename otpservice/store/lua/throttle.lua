@@ -1,7 +1,7 @@
 -- KEYS: 1 the watch of a prefix: a hash of counts by slice of time, s<slice> handed over and v<slice> verified, and g, the throttle's state
 -- ARGV: slice (ms), slices of the window, time to verify (ms), minimum, share, rules, latest time
 -- Returns: {'well'} | {'charged'} where it is not, and its rules allowed one more | {'rate-limited', ms} | {'too-late', now}
--- include clock deadline limits
+-- include clock deadline limits lifetime
 local slice, slices, time_to_verify = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local minimum, share = tonumber(ARGV[4]), tonumber(ARGV[5])
 local oldest = math.floor(now / slice) - slices
@@ -26,7 +26,5 @@ if wait > 0 then
   return { 'rate-limited', wait }
 end
 redis.call('HSET', KEYS[1], 'g', after)
-if horizon > redis.call('PTTL', KEYS[1]) then
-  redis.call('PEXPIRE', KEYS[1], horizon)
-end
+outlive(KEYS[1], horizon)
 return { 'charged' }

@@ -24,7 +24,7 @@ local function hand_over(key, t, m, b, x, send, gateway, state, price, is_report
   if not t or not (b or x) then
     return nil
   end
-  local tenant, _, watched = string.match(t, '^[^:]*'), ties(b)
+  local tenant, _, watched = owner(t), ties(b)
   if x then
     account(key, tenant, send, gateway, state, tonumber(price), is_report)
   end

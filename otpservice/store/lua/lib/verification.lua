@@ -31,6 +31,11 @@ local function read(key, tenant, ...)
   return values
 end
 
+-- From t: the tenant and the number's digest.
+local function owner(t)
+  return string.match(t, '^([^:]*):(.*)$')
+end
+
 -- From m: the masked number, when it was created (ms), its purpose.
 local function about(m)
   return string.match(m, '^(%S*) (%S*) (.*)$')
