@@ -6,7 +6,7 @@ from typing import Any
 
 from hypothesis import example, given
 from hypothesis import strategies as st
-from werkzeug.exceptions import HTTPException, MethodNotAllowed
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from werkzeug.routing import Map, Rule
 
 from otpservice.api.paths import Paths
@@ -40,6 +40,8 @@ def found(path: str, method: str) -> tuple[Any, Any]:
 
 
 def as_werkzeug_has_it(path: str, method: str) -> tuple[Any, Any]:
+    if path.startswith("//"):
+        return NotFound, set()  # werkzeug takes them for one; whatever stands before the service tells them apart
     try:
         return MAP.bind("", path_info=path).match(method=method)
     except HTTPException as error:
@@ -50,6 +52,8 @@ def as_werkzeug_has_it(path: str, method: str) -> tuple[Any, Any]:
 @example(path="/v1/verifications/\n", method="GET")
 @example(path="/v1/verifications/v00\n", method="GET")
 @example(path="/healthz\n", method="GET")
+@example(path="//healthz", method="GET")
+@example(path="//v1/verifications", method="POST")
 def test_a_path_leads_where_werkzeug_leads_it(path: str, method: str) -> None:
     assert found(path, method) == as_werkzeug_has_it(path, method)
 
