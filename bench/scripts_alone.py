@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from bench import parts, scripts, seeding
 from bench.errors import BenchError
 from bench.load import CONNECTIONS, RANDOM_DIGITS, run_redis_benchmark
-from otpservice.store import keys
 from otpservice.store.records import Start
 from otpservice.store.verifications import Verifications
 from otpservice.verification.errors import IncorrectCodeError
@@ -35,20 +34,20 @@ class Cost:
 
 def verify(seconds: int) -> Cost:
     """Wrong codes for one verification, each with all that the script does."""
-    with parts.valkey() as server, parts.settings(server.url) as made, seeding.seeds(made) as seeds:
-        (id_,) = seeds.pending(seeding.numbers(1))
-        policy = replace(seeds.policy, failure_rules=(_NEVER_LIMITED,))
+    with parts.valkey() as server, parts.settings(server.url) as made, seeding.seeds(made) as defaults:
+        policy = replace(defaults.policy, max_attempts=_NEVER_USED_UP, failure_rules=(_NEVER_LIMITED,))
+        seeds = replace(defaults, policy=policy)
+        ids = seeds.pending(seeding.numbers(1))
         store = Verifications(seeds.client, seeds.keyring, partitions=1)
 
         def fail() -> None:
             with suppress(IncorrectCodeError):
-                store.verify(id_, seeding.WRONG_CODE, None, policy)
+                store.verify(ids[0], seeding.WRONG_CODE, None, policy)
 
         command = _command(server, fail)
-        key = keys.verification(seeding.PARTITION, id_)
-        seeds.client.hset(key, seeding.ATTEMPTS_FIELD, _NEVER_USED_UP)
+        before = seeds.attempts_used(ids)
         cost = _call(server, seeds, command, seconds)
-        _check(_NEVER_USED_UP - int(seeds.client.hget(key, seeding.ATTEMPTS_FIELD) or 0), seconds)
+        _check(seeds.attempts_used(ids) - before, seconds)
     return cost
 
 

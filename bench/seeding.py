@@ -28,7 +28,7 @@ from otpservice.wiring.api import api_parts
 from tests.support.store import Store
 
 CODE, WRONG_CODE = "123456", "654321"
-ATTEMPTS_FIELD = "a"  # attempts left of a verification: otpservice/store/lua/lib/verification.lua
+_PLAN = "p"  # begins with the attempts left of a verification: otpservice/store/lua/lib/verification.lua
 PARTITION = 0
 
 _DELIVERED = Outcome(DeliveryState.DELIVERED, Channel.TELEGRAM, None, "1.50", "1f0c8a52d39b4e67")
@@ -70,9 +70,9 @@ class Seeds:
         """How many codes have been compared, over all these verifications."""
         with self.client.pipeline(transaction=False) as pipeline:
             for id_ in ids:
-                pipeline.hget(keys.verification(PARTITION, id_), ATTEMPTS_FIELD)
-            left = pipeline.execute()
-        return sum(self.policy.max_attempts - int(each) for each in left)
+                pipeline.hget(keys.verification(PARTITION, id_), _PLAN)
+            plans = pipeline.execute()
+        return sum(self.policy.max_attempts - int(plan.split(" ")[0]) for plan in plans)
 
     @property
     def store(self) -> Store:
@@ -107,7 +107,7 @@ class Seeds:
     def _entry(self, id_: str) -> str:
         """Where in the outbox its send waits."""
         waiting: Any = self.client.xrange(keys.outbox(PARTITION))
-        return str(next(entry for entry, send in waiting if id_ in send.values()))
+        return str(next(entry for entry, send in waiting if id_ in send["send"]))
 
     def _names(self, id_: str, number: str, has_idempotency_key: bool) -> _Names:
         digest = self.keyring.number_digest(number)

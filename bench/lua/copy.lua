@@ -19,11 +19,7 @@ for first = count + 4, #ARGV, count + 4 do
     redis.call('SET', idempotency, id, 'PXAT', redis.call('PEXPIRETIME', KEYS[4]))
   end
   if send then
-    local copy = {}
-    for index, text in ipairs(send) do
-      copy[index] = text == ARGV[1] and id or text
-    end
-    redis.call('XADD', KEYS[3], '*', unpack(copy))
+    redis.call('XADD', KEYS[3], '*', send[1], id .. string.sub(send[2], #ARGV[1] + 1))
   end
   made = made + 1
 end

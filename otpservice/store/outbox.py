@@ -250,14 +250,15 @@ class Outbox:
             if not fields:
                 continue  # it was deleted while it was pending
             try:
+                id_, send, deadline, code_length = fields["send"].split(" ")
                 entries.append(
                     Entry(
                         partition=self._outboxes[name],
                         entry_id=entry_id,
-                        id=fields["id"],
-                        send=int(fields["send"]),
-                        deadline=int(fields["deadline"]),
-                        code_length=int(fields["code_length"]),
+                        id=id_,
+                        send=int(send),
+                        deadline=int(deadline),
+                        code_length=int(code_length),
                     )
                 )
             except (KeyError, ValueError):

@@ -28,11 +28,14 @@ class Script:
 
 
 def _load(name: str) -> Script:
-    """Read ``lua/<name>.lua``, with the files of ``lua/lib/`` that its include line names put in its place."""
+    """Read ``lua/<name>.lua``, with the files of ``lua/lib/`` that its include lines name put in their place.
+
+    Redis makes every function of a script anew in each call: what few calls need is included where they need it.
+    """
     lines = []
     for line in (_FOLDER / f"{name}.lua").read_text("utf-8").splitlines():
-        if line.startswith(_INCLUDE):
-            parts = line.removeprefix(_INCLUDE).split()
+        if line.strip().startswith(_INCLUDE):
+            parts = line.strip().removeprefix(_INCLUDE).split()
             lines += [(_FOLDER / "lib" / f"{part}.lua").read_text("utf-8") for part in parts]
         else:
             lines.append(line)

@@ -127,7 +127,8 @@ class LifeCycle(People, Delivering):
                 continue
             assert ends[key] == life.gone
             is_pending = life.status is Status.PENDING
-            assert [value.get("s", "pending"), *(value[field] for field in "ali")] == [
+            attempts_left, send, _, sends_left, *_ = value["p"].split(" ")
+            assert [value.get("s", "pending"), attempts_left, sends_left, send] == [
                 *(life.status, str(life.attempts_left), str(life.sends_left), str(life.send))
             ]
             delivery = life.delivery
@@ -136,8 +137,10 @@ class LifeCycle(People, Delivering):
             assert [text or None for text in (channel, value.get("n"), price, gateway, value.get("q"))] == [
                 *(delivery.channel, delivery.reason, delivery.price, delivery.gateway, life.request_id)
             ]
-            assert value.pop("r", None) == (hidden_digits(life.request.number) if is_pending else None)
-            assert ("h" in value) == ("k" in value) == (is_pending and life.code is not None)
+            assert ("r" in value) == is_pending
+            hidden, *code_hash = value.pop("r", "").split(" ")
+            assert hidden == (hidden_digits(life.request.number) if is_pending else "")
+            assert bool(code_hash) == (is_pending and life.code is not None)
         text = readable(stored)
         for code in {code for codes in self.codes.values() for code in codes}:
             assert code not in text, "a clear code"

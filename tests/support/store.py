@@ -78,7 +78,7 @@ class Store:
         Returns whether it was recorded.
         """
         if armed is None:
-            token = self.fields(verification).get("h", "")
+            token = self.code_hash(verification)
         else:
             token = self.keyring.code_hash(verification.id, send, armed).digest
         told = [""] * 6
@@ -142,6 +142,10 @@ class Store:
         stored: Any = self.client.hgetall(key_of(verification))
         return dict(stored)
 
+    def code_hash(self, verification: Verification) -> str:
+        """The hash of the code that would verify it; empty where none would."""
+        return self.fields(verification).get("r", "").partition(" ")[2].partition(" ")[2]
+
     def outbox(self) -> list[dict[str, str]]:
         """The sends to do, oldest first."""
         return [sent for partition in range(36) for _, sent in self._sends(keys.outbox(partition))]
@@ -152,8 +156,10 @@ class Store:
         return int(seconds) * 1000 + int(microseconds) // 1000
 
     def _sends(self, outbox: str) -> list[tuple[str, dict[str, str]]]:
+        """The entries of one outbox, each with the parts of its send (lua/lib/outbox.lua)."""
         found: Any = self.client.xrange(outbox)
-        return list(found)
+        parts = ("id", "send", "deadline", "code_length")
+        return [(entry, dict(zip(parts, fields["send"].split(" "), strict=True))) for entry, fields in found]
 
     def run(self, script: scripts.Script, key_names: Sequence[str], arguments: Sequence[Any]) -> Any:
         return self.client.eval(script.source, len(key_names), *key_names, *arguments)

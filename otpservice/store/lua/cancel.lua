@@ -1,15 +1,16 @@
 -- KEYS: 1 verification
 -- ARGV: tenant, retention (ms), latest time
 -- Returns: {'cancelled', fields} | {'ended', status} | {'not-found'} | {'too-late', now}
--- include clock deadline verification
-local verification = read_public(KEYS[1], ARGV[1])
-if not verification then
+-- include clock deadline verification fields public finish
+local fields = public(KEYS[1], ARGV[1])
+if not fields then
   return { 'not-found' }
 end
-if verification.s == 'pending' then
+local status = fields[1]
+if status == 'pending' then
   finish(KEYS[1], 'cancelled', tonumber(ARGV[2]))
-  verification.s = 'cancelled'
-elseif verification.s ~= 'cancelled' then
-  return { 'ended', verification.s }
+  fields[1] = 'cancelled'
+elseif status ~= 'cancelled' then
+  return { 'ended', status }
 end
-return { 'cancelled', public(verification) }
+return { 'cancelled', fields }

@@ -2,14 +2,15 @@
 -- ARGV: send, gateway, state, channel, reason, price, request id, price in micro-units, then the number's digest under each secret key, latest time
 -- Returns: {'recorded'} | {'unchanged'} | {'stale'} (a resend replaced the send, or it is gone) | {'wrong-number'} | {'too-late', now};
 --   the first three with tenant, watched prefix, created (ms) where it is to be counted on the prefix's watch
--- include clock deadline verification spending handover
+-- include clock deadline fields delivery spending handover
 local send, gateway, state, channel, reason, price, request_id = unpack(ARGV, 1, 7)
-local t, m, b, x, current, d, known_id, reporter =
-  unpack(redis.call('HMGET', KEYS[1], 't', 'm', 'b', 'x', 'i', 'd', 'q', 'dw'))
+local t, m, b, x, p, d, known_id, reporter =
+  unpack(redis.call('HMGET', KEYS[1], 't', 'm', 'b', 'x', 'p', 'd', 'q', 'dw'))
 if not t then
   return { 'stale' }
 end
 local _, digest = owner(t)
+local _, current = plan(p)
 local is_ours = false
 for index = 9, #ARGV - 1 do
   is_ours = is_ours or ARGV[index] == digest

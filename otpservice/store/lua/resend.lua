@@ -1,30 +1,32 @@
 -- KEYS: 1 verification, 2 outbox
 -- ARGV: id, tenant, fallback ('': as before), ttl, longest life, resend after, retention, deadline (ms), backlog, bell (''), allowance ('': no budget), estimated price, rules, latest time
 -- Returns: {'accepted', fields} | {'too-soon', ms} | {'rate-limited', ms} | {'over-budget', ms} | {'no-sends-left'} | {'overloaded'} | {'ended', status} | {'not-found'} | {'too-late', now}
--- include clock deadline limits verification outbox spending
+-- include clock deadline limits verification fields public outbox spending
 local id, tenant, fallback = ARGV[1], ARGV[2], ARGV[3]
 local ttl, longest_life, resend_after, retention = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local deadline, max_backlog, bell, allowance, estimate = ARGV[8], tonumber(ARGV[9]), ARGV[10], ARGV[11], ARGV[12]
 
-local verification = read_public(KEYS[1], tenant)
-if not verification then
+local found = read(KEYS[1], tenant, 'm', 'r')
+if not found then
   return { 'not-found' }
 end
-if verification.s ~= 'pending' then
-  return { 'ended', verification.s }
+local t, status, p, m, r = unpack(found)
+if status ~= 'pending' then
+  return { 'ended', status }
 end
-if tonumber(verification.l) <= 0 then
+local attempts, current, _, sends, kept, code_length, last_send = plan(p)
+if tonumber(sends) <= 0 then
   return { 'no-sends-left' }
 end
-local _, created = about(verification.m)
-local too_soon = tonumber(verification.u or created) + resend_after - now
+local _, created = about(m)
+local too_soon = tonumber(last_send ~= '' and last_send or created) + resend_after - now
 if too_soon > 0 then
   return { 'too-soon', too_soon }
 end
 if redis.call('XLEN', KEYS[2]) > max_backlog then
   return { 'overloaded' }
 end
-local limits = limits_key(KEYS[1], 'n', verification.t)
+local limits = limits_key(KEYS[1], 'n', t)
 local wait, state, horizon = consult(13, redis.call('GET', limits))
 if wait > 0 then
   return { 'rate-limited', wait }
@@ -35,19 +37,15 @@ if day_ends then
 end
 charge(limits, state, horizon)
 
-verification.l = redis.call('HINCRBY', KEYS[1], 'l', -1)
-local send = redis.call('HINCRBY', KEYS[1], 'i', 1)
-verification.u = integer(now)
-verification.e = integer(math.min(now + ttl, tonumber(created) + longest_life))
-verification.d, verification.n = nil, nil
-if fallback ~= '' then verification.f = fallback end
+local send, expires = current + 1, math.min(now + ttl, tonumber(created) + longest_life)
 -- The old code ends here, not when the new one is made.
-redis.call('HDEL', KEYS[1], 'h', 'k', 'd', 'q', 'n', 'dw')
-redis.call('HSET', KEYS[1], 'u', verification.u, 'e', verification.e, 'f', verification.f)
-redis.call('PEXPIRE', KEYS[1], tonumber(verification.e) - now + retention)
+redis.call('HDEL', KEYS[1], 'd', 'q', 'n', 'dw')
+redis.call('HSET', KEYS[1], 'r', (secrets(r)), 'p', string.format('%s %d %d %d %s %s %d',
+  attempts, send, expires, sends - 1, fallback ~= '' and fallback or kept, code_length, now))
+redis.call('PEXPIRE', KEYS[1], expires - now + retention)
 if allowance ~= '' then
   redis.call('HSET', KEYS[1], 'x', estimate)
   spend(KEYS[1], tenant, 'x' .. send .. ':', tonumber(estimate))
 end
-enqueue(KEYS[2], id, send, deadline, verification.c, bell)
-return { 'accepted', public(verification) }
+enqueue(KEYS[2], id, send, deadline, code_length, bell)
+return { 'accepted', public(KEYS[1]) }

@@ -2,11 +2,13 @@
 -- ARGV: consumer group, entry, send, code hash it was armed with ('': never armed), state ('': only acknowledge), channel, reason, price, gateway, request id, price in micro-units
 -- Returns: 1 where the outcome was recorded, 0 where there was nothing to record it on, or somebody else's word counts more;
 --   or {that, tenant, watched prefix, created (ms)} where it is to be counted on the prefix's watch
--- include clock verification spending handover
+-- include clock fields delivery spending handover
 local group, entry, send, armed, state, channel, reason, price, gateway, request_id, micro_price = unpack(ARGV)
-local t, m, b, x, current, hash, d, reporter = unpack(redis.call('HMGET', KEYS[1], 't', 'm', 'b', 'x', 'i', 'h', 'd', 'dw'))
+local t, m, b, x, p, r, d, reporter = unpack(redis.call('HMGET', KEYS[1], 't', 'm', 'b', 'x', 'p', 'r', 'd', 'dw'))
+local _, current = plan(p or '')
+local _, _, hash = secrets(r)
 -- Another worker took this for dead and armed a code of its own: the entry is that one's to settle.
-if armed ~= '' and current == send and hash and hash ~= armed then
+if armed ~= '' and current == send and hash ~= '' and hash ~= armed then
   return 0
 end
 redis.call('XACK', KEYS[2], group, entry)
@@ -26,7 +28,7 @@ if reporter then
   if reporter == gateway or delivery ~= 'failed' then
     return answer(0)
   end
-elseif delivery ~= 'queued' and delivery ~= 'sending' and hash ~= armed then
+elseif delivery ~= 'queued' and delivery ~= 'sending' and (armed == '' or hash ~= armed) then
   return answer(0)
 end
 deliver(KEYS[1], state, channel, price, gateway, request_id, reason)

@@ -1,16 +1,17 @@
 -- KEYS: 1 verification, 2 the number's limits, 3 outbox, 4 idempotency key (optional)
 -- ARGV: id, tenant, number digest, masked number, hidden digits, purpose, binding digest, watched prefix, code length, fallback, attempts, sends, ttl, retention, deadline (ms), backlog, bell (''), allowance ('': no budget), estimated price, rules, latest time
 -- Returns: {'created', created (ms)}, and all else is as it was asked for | {'replayed', fields, id, 0} | {'forgotten', {}, id, created} | {'rate-limited', ms} | {'over-budget', ms} | {'overloaded'} | {'too-late', now}
--- include clock deadline limits verification outbox spending
+-- include clock deadline limits outbox spending
 local IDEMPOTENCY_TTL_MS = 86400000
 local id, tenant, digest, masked, hidden, purpose, binding, watched, code_length, fallback, attempts, sends,
   ttl, retention, deadline, max_backlog, bell, allowance, estimate = unpack(ARGV, 1, 19)
 
 local earlier = KEYS[4] and redis.call('GET', KEYS[4])
 if earlier then
-  local verification = read_public(string.sub(KEYS[1], 1, -#id - 1) .. earlier, tenant)
-  if verification then
-    return { 'replayed', public(verification), earlier, 0 }
+  -- include verification fields public
+  local fields = public(string.sub(KEYS[1], 1, -#id - 1) .. earlier, tenant)
+  if fields then
+    return { 'replayed', fields, earlier, 0 }
   end
   return { 'forgotten', {}, earlier, integer(now - IDEMPOTENCY_TTL_MS + redis.call('PTTL', KEYS[4])) }
 end
@@ -28,10 +29,11 @@ if day_ends then
 end
 charge(KEYS[2], state, horizon)
 
--- What most verifies read comes first: a listpack is searched from its beginning.
+-- The fields are those of lib/verification.lua. What most verifies read comes first: a listpack is searched from its beginning.
 local created = integer(now)
-redis.call('HSET', KEYS[1], 't', tenant .. ':' .. digest, 'e', now + ttl, 'i', 1, 'a', attempts,
-  'm', masked .. ' ' .. created .. ' ' .. purpose, 'r', hidden, 'c', code_length, 'f', fallback, 'l', sends)
+redis.call('HSET', KEYS[1], 't', tenant .. ':' .. digest,
+  'p', string.format('%s 1 %d %s %s %s', attempts, now + ttl, sends, fallback, code_length), 'r', hidden,
+  'm', masked .. ' ' .. created .. ' ' .. purpose)
 if binding ~= '' or watched ~= '' then
   redis.call('HSET', KEYS[1], 'b', binding .. ' ' .. watched)
 end

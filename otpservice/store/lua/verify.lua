@@ -1,20 +1,21 @@
 -- KEYS: 1 verification, 2 verdicts (only where a gateway wants to hear what was typed)
 -- ARGV: tenant, retention (ms), sends offered, rules of wrong codes, what was typed (sealed), how many gateways want it, their names, then for each secret key: key id, binding digest, a code hash for each send; latest time
 -- Returns: {'verified', fields, watched prefix ('')} | {'incorrect', attempts left} | {'rate-limited', ms} | {'code-not-sent'} | {'incomparable'} (no key or send that the hash was made with) | {'ended', status} | {'not-found'} | {'too-late', now}
--- include clock deadline limits verification verdicts
+-- include clock deadline limits verification fields finish
 local retention, sends = tonumber(ARGV[2]), tonumber(ARGV[3])
 local verdict = after_rules(4)
 local offers = verdict + 2 + tonumber(ARGV[verdict + 1])
 
-local found = read(KEYS[1], ARGV[1], 'i', 'h', 'k', 'b')
+local found, current, attempts = read(KEYS[1], ARGV[1], 'r', 'b')
 if not found then
   return { 'not-found' }
 end
-local t, status, _, current, code_hash, key_id, b = unpack(found)
+local t, status, p, r, b = unpack(found)
 if status ~= 'pending' then
   return { 'ended', status }
 end
-if not code_hash then
+local _, key_id, code_hash = secrets(r)
+if code_hash == '' then
   return { 'code-not-sent' }
 end
 local limits = limits_key(KEYS[1], 'f', t)
@@ -39,16 +40,19 @@ if not is_comparable then
   return { 'incomparable' }
 end
 if KEYS[2] then
+  -- include verdicts
   local d, request_id = unpack(redis.call('HMGET', KEYS[1], 'd', 'q'))
   tell(KEYS[2], d, request_id, verdict)
 end
 if code_matches and binding_matches then
+  -- include public
   finish(KEYS[1], 'verified', retention)
-  return { 'verified', public(read_public(KEYS[1])), watched }
+  return { 'verified', public(KEYS[1]), watched }
 end
 
 charge(limits, state, horizon)
-local attempts_left = redis.call('HINCRBY', KEYS[1], 'a', -1)
+local attempts_left = attempts - 1
+redis.call('HSET', KEYS[1], 'p', attempts_left .. string.sub(p, #attempts + 1))
 if attempts_left <= 0 then
   finish(KEYS[1], 'exhausted', retention)
 end

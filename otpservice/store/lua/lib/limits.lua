@@ -13,11 +13,12 @@ local function consult(first, state)
   for at = first + 1, after_rules(first) - 1, 2 do
     local interval = tonumber(ARGV[at + 1])
     local window = ARGV[at] * interval
-    local arrival = next_arrival and next_arrival() or 0
+    local ahead = (next_arrival and next_arrival() or now_us) - now_us
     -- Never further ahead than a full window: a changed list of rules or a clock set back locks nobody out.
-    local ahead = math.min(math.max(arrival - now_us, 0), window) + interval
-    wait = math.max(wait, ahead - window)
-    horizon = math.max(horizon, ahead)
+    if ahead < 0 then ahead = 0 elseif ahead > window then ahead = window end
+    ahead = ahead + interval
+    if ahead - window > wait then wait = ahead - window end
+    if ahead > horizon then horizon = ahead end
     after = after .. (after == '' and '' or ' ') .. integer(now_us + ahead)
   end
   return math.ceil(wait / 1000), after, math.ceil(horizon / 1000)
