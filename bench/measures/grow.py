@@ -1,6 +1,7 @@
 """What grows with the number of pending verifications: how long verify takes, and Redis's memory.
 
-Each size has a Valkey of its own. All are filled once and kept up side by side, and take turns in every round.
+Each size has a Valkey of its own. All are filled once and kept up side by side. In a round each is called twice, there
+and back again through the sizes: what comes first meets another machine than what comes last, and a p99 is made of few.
 """
 
 from __future__ import annotations
@@ -30,16 +31,15 @@ _FOR_KEYS = 10_000  # verifications with an idempotency key, to see what that co
 
 @dataclass
 class _Population:
-    """So many pending verifications, and a service that is started for each round."""
+    """So many pending verifications, and a service that is started for each turn."""
 
     made: parts.Settings
     ids: Iterator[str]
     memory: Sample
 
-    def call(self, options: Options) -> dict[str, float]:
+    def call(self, options: Options) -> list[float]:
         with parts.service(self.made):
-            took = call_verify(self.made, options, islice(self.ids, calls(options)))
-        return {"p50_seconds": percentile(took, 50), "p99_seconds": percentile(took, 99), **self.memory}
+            return call_verify(self.made, options, islice(self.ids, calls(options)))
 
 
 @contextmanager
@@ -50,8 +50,12 @@ def _prepare(options: Options) -> Iterator[Run]:
 
         def run() -> Sample:
             sample = {"idempotency_bytes": idempotency}
+            took: dict[int, list[float]] = {size: [] for size in populations}
+            for size in (*populations, *reversed(populations)):
+                took[size] += populations[size].call(options)
             for size, population in populations.items():
-                sample |= {f"{size} {name}": number for name, number in population.call(options).items()}
+                measured = {f"p{percent}_seconds": percentile(took[size], percent) for percent in (50, 99)}
+                sample |= {f"{size} {name}": number for name, number in {**measured, **population.memory}.items()}
             return sample
 
         yield run

@@ -6,11 +6,12 @@ No time is asserted: a machine may be as slow as it likes.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
-from bench import serving
+from bench import parts, serving
 from bench.load import CONNECTIONS
 from bench.measure import Options, alternate
 from bench.results import tables
@@ -59,3 +60,29 @@ def test_redis_calls_are_counted_one_by_one() -> None:
 )
 def test_what_redis_counted_is_what_was_asked_give_or_take_what_was_not_waited_for(counted: int, holds: bool) -> None:
     assert serving.is_about(counted, expected=1000, runs=2) is holds
+
+
+def test_sizes_are_called_there_and_back_so_that_none_has_the_better_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[str] = []
+
+    def call(made: parts.Settings, options: Options, ids: Iterable[str]) -> list[float]:
+        called.append(made.url)
+        return [float(len(called))]
+
+    monkeypatch.setattr("bench.measures.grow.call_verify", call)
+    (grow,) = with_needs(["grow"])
+
+    (round_,) = alternate([grow], _SMALL, lambda _: None)
+
+    assert len(set(called)) == 2
+    assert called == called[::-1]
+    assert (round_["grow"]["100 p99_seconds"], round_["grow"]["300 p99_seconds"]) == (4, 3)
+    assert (round_["grow"]["100 p50_seconds"], round_["grow"]["300 p50_seconds"]) == (1, 2)
+
+
+def test_valkey_allocates_with_jemalloc_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    for library in {None, parts.JEMALLOC}:
+        monkeypatch.setattr(parts, "JEMALLOC", library)
+        with parts.valkey() as server:
+            mapped = Path(f"/proc/{server.process.pid}/maps").read_text("utf-8")
+        assert ("jemalloc" in mapped) == (library is not None)
