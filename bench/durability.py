@@ -26,6 +26,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from bench import seeding
 from bench.parts import Valkey, valkey
 from otpservice.store import keys, scripts
 from otpservice.store.connection import connect
@@ -127,11 +128,11 @@ class Losses:
         for id_, left in told.attempts_left.items():
             self.starts += 1
             self.attempts += _POLICY.max_attempts - left
-            stored = client.hget(keys.verification(0, id_), "a")
+            stored = seeding.attempts_left(client.hget(keys.verification(seeding.PARTITION, id_), seeding.PLAN))
             if stored is None:
                 self.starts_gone += 1
             else:
-                self.attempts_gone += max(0, int(stored) - left)
+                self.attempts_gone += max(0, stored - left)
 
 
 def measure_losses(config: Mapping[str, str], seconds: float, rounds: int) -> Losses:

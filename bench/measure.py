@@ -27,7 +27,7 @@ class Options:
     codes: int = 20_000  # that one worker delivers to the gateway that answers at once
     in_flight: tuple[int, ...] = (1000, 2000)  # at the slow gateway
     gateway_seconds: float = 1.0  # that the slow gateway takes
-    callers: int = 64  # of whole verifications at once
+    callers: int = 128  # of whole verifications at once
     hanging: int = 2000  # starts that wait for a gateway that never answers
     sizes: tuple[int, ...] = (10_000, 100_000, 1_000_000)  # pending verifications, to see what grows with them
     rate: int = 300  # verifies a second, where they come evenly

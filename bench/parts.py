@@ -59,10 +59,12 @@ class Valkey:
         self.folder.mkdir(parents=True, exist_ok=True)
         settings = {"port": str(self.port), "bind": HOST, "dir": str(self.folder), **self.config}
         command = [str(get_binary_path()), *(part for name, value in settings.items() for part in (f"--{name}", value))]
-        environment = {**os.environ, **({"LD_PRELOAD": JEMALLOC} if JEMALLOC else {})}
+        environment = {**os.environ, **({"LD_PRELOAD": JEMALLOC} if JEMALLOC is not None else {})}
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)
         with redis.Redis(port=self.port) as client:
             wait_until(lambda: _pings(client), f"Valkey to answer on port {self.port}")
+        if JEMALLOC is not None and not any(JEMALLOC in file.path for file in self.process.memory_maps()):
+            raise BenchError(f"Valkey has started without {JEMALLOC}")
 
     def kill(self) -> None:
         """SIGKILL."""

@@ -28,7 +28,7 @@ from otpservice.wiring.api import api_parts
 from tests.support.store import Store
 
 CODE, WRONG_CODE = "123456", "654321"
-_PLAN = "p"  # begins with the attempts left of a verification: otpservice/store/lua/lib/verification.lua
+PLAN = "p"  # the field that begins with the attempts left: otpservice/store/lua/lib/verification.lua
 PARTITION = 0
 
 _DELIVERED = Outcome(DeliveryState.DELIVERED, Channel.TELEGRAM, None, "1.50", "1f0c8a52d39b4e67")
@@ -41,6 +41,11 @@ def numbers(count: int, ending: str = "") -> list[str]:
     """So many distinct numbers."""
     digits = 7 - len(ending)
     return [f"+7999{place:0{digits}d}{ending}" for place in range(count)]
+
+
+def attempts_left(plan: object) -> int | None:
+    """What a verification's PLAN says, as Redis answers it; None where there is no verification."""
+    return int(str(plan).split(" ")[0]) if plan is not None else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +75,9 @@ class Seeds:
         """How many codes have been compared, over all these verifications."""
         with self.client.pipeline(transaction=False) as pipeline:
             for id_ in ids:
-                pipeline.hget(keys.verification(PARTITION, id_), _PLAN)
+                pipeline.hget(keys.verification(PARTITION, id_), PLAN)
             plans = pipeline.execute()
-        return sum(self.policy.max_attempts - int(plan.split(" ")[0]) for plan in plans)
+        return sum(self.policy.max_attempts - (attempts_left(plan) or 0) for plan in plans)
 
     @property
     def store(self) -> Store:

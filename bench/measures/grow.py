@@ -130,8 +130,8 @@ def _rows(options: Options) -> Sequence[Row]:
 
 MEASURE = Measure(
     NAME,
-    "verify at an even rate over so many pending verifications in random order, and what each takes in Redis, "
-    "its number's limits included",
+    "verify at an even rate over so many pending verifications in random order, twice a round, and what each takes in "
+    "Redis, its number's limits included",
     _rows,
     _prepare,
     apart=True,

@@ -47,7 +47,13 @@ def _run(options: Options) -> Sample:
 
 def _rows(options: Options) -> Sequence[Row]:
     return (
-        Row("whole verifications", "verifications/s", "rate", of(NAME, "a_second"), at_least(LEAST_A_SECOND)),
+        Row(
+            f"whole verifications, {options.callers} at once",
+            "verifications/s",
+            "rate",
+            of(NAME, "a_second"),
+            at_least(LEAST_A_SECOND),
+        ),
         Row("start to verified, p50", "ms", "latency", of(NAME, "p50_seconds", 1000)),
         Row("start to verified, p99", "ms", "latency", of(NAME, "p99_seconds", 1000)),
         Row("CPU of the service", "us a verification", "cpu", of(NAME, "service_cpu_seconds_each", 1e6)),

@@ -42,7 +42,7 @@ class Started:
 
 
 def read_verification(id: str, fields: Sequence[str], policy: Policy) -> Verification:
-    """Read the fields that ``public`` in lua/lib/verification.lua writes."""
+    """Read the fields that ``public`` in lua/lib/public.lua writes."""
     (status, number, purpose, code_length, fallback, attempts, sends, created, expires, last_send,
      state, channel, reason, price, gateway) = fields  # fmt: skip
     may_resend = status == Status.PENDING and int(sends) > 0

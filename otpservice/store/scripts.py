@@ -1,7 +1,7 @@
 """The Lua scripts: read once, called by the digest of their content.
 
-EVALSHA rather than Redis Functions: two versions of the service run side by side during a rolling deploy, and
-each calls its own.
+EVALSHA rather than Redis Functions: two versions of the service that keep their data alike run side by side during a
+rolling deploy, and each calls its own.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from hashlib import sha1
 from importlib.resources import files
+from textwrap import indent
 from typing import Any
 
 from otpservice.store import keys
@@ -34,9 +35,9 @@ def _load(name: str) -> Script:
     """
     lines = []
     for line in (_FOLDER / f"{name}.lua").read_text("utf-8").splitlines():
-        if line.strip().startswith(_INCLUDE):
-            parts = line.strip().removeprefix(_INCLUDE).split()
-            lines += [(_FOLDER / "lib" / f"{part}.lua").read_text("utf-8") for part in parts]
+        block, is_include, parts = line.partition(_INCLUDE)
+        if is_include and not block.strip():
+            lines += [indent((_FOLDER / "lib" / f"{part}.lua").read_text("utf-8"), block) for part in parts.split()]
         else:
             lines.append(line)
     source = "\n".join(lines)

@@ -26,9 +26,11 @@ end
 for _, key in ipairs(redis.call('KEYS', 'otp:*')) do
   local kind, left = redis.call('TYPE', key).ok, redis.call('PTTL', key)
   if string.find(key, ':v:', 1, true) then
-    for _, field in ipairs({ 'e', 'u' }) do
-      if redis.call('HEXISTS', key, field) == 1 then redis.call('HINCRBY', key, field, -passed) end
+    local plan = {} -- lua/lib/verification.lua
+    for part in string.gmatch(redis.call('HGET', key, 'p'), '%S+') do
+      plan[#plan + 1] = (#plan == 2 or #plan == 6) and string.format('%.0f', tonumber(part) - passed) or part
     end
+    redis.call('HSET', key, 'p', table.concat(plan, ' '))
     local masked, created, purpose = string.match(redis.call('HGET', key, 'm'), '^(%S*) (%S*) (.*)$')
     redis.call('HSET', key, 'm', masked .. ' ' .. string.format('%.0f', tonumber(created) - passed) .. ' ' .. purpose)
   elseif string.find(key, '^otp:watch:') then

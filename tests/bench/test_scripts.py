@@ -33,10 +33,24 @@ def test_scripts_are_counted_from_the_reset(valkey: redis.Redis) -> None:
     sha = valkey.script_load(_SCRIPT)
     valkey.evalsha(sha, 1, "k", "v")
     scripts.reset(valkey)
-    assert scripts.script_calls(valkey).calls == 0
+    assert scripts.script_calls(valkey) == scripts.ScriptCalls(0, 0.0, 0.0)
 
     for _ in range(3):
         valkey.evalsha(sha, 1, "k", "v")
 
     assert scripts.script_calls(valkey).calls == 3
     assert scripts.script_calls(valkey).microseconds_each > 0
+    assert scripts.script_calls(valkey).median_microseconds > 0
+
+
+def test_one_that_takes_long_is_in_the_average_and_not_in_the_median(valkey: redis.Redis) -> None:
+    quick = valkey.script_load("return 1")
+    scripts.reset(valkey)
+    for _ in range(9):
+        valkey.evalsha(quick, 0)
+    valkey.evalsha(valkey.script_load("for _ = 1, 3000000 do end"), 0)
+
+    seen = scripts.script_calls(valkey)
+
+    assert seen.calls == 10
+    assert seen.median_microseconds < seen.microseconds_each

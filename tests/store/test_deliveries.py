@@ -8,7 +8,7 @@ import pytest
 
 from otpservice.verification.lifecycle import Channel, Delivery, DeliveryState, Outcome, Status
 from tests.support.policies import CODE, GATEWAY, NUMBER, OTHER_NUMBER, OTHER_SECRET, SECRET, WRONG_CODE
-from tests.support.store import DELIVERED, ENDS, FAILED, SENT, Store, outbox_of, replace_store
+from tests.support.store import DELIVERED, ENDS, FAILED, SENT, Store, key_of, outbox_of, replace_store
 
 NEW_CODE = "900001"
 
@@ -42,6 +42,14 @@ def test_arming_again_replaces_the_code(store: Store) -> None:
 def test_a_send_past_its_deadline_is_late(store: Store) -> None:
     made = store.start().verification
     assert store.arm(made, left_ms=0) == ["late"]
+    assert store.code_hash(made) == ""
+
+
+def test_a_send_whose_number_is_lost_goes_to_no_other_number(store: Store) -> None:
+    """What the mask leaves of a number may be somebody else's."""
+    made = store.start().verification
+    store.client.hdel(key_of(made), "r")
+    assert store.arm(made) == ["moot"]
     assert store.code_hash(made) == ""
 
 

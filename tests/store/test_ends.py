@@ -67,6 +67,7 @@ def test_neither_number_nor_hash_outlives_the_end(store: Store, status: Status) 
     store.end(made, status)
     assert store.get(made).status is status
     assert "r" not in store.fields(made)
+    assert store.keyring.code_hash(made.id, 1, CODE).digest not in str(store.dump())
     assert NUMBER not in str(store.dump())
 
 

@@ -293,6 +293,29 @@ def test_names_of_living_workers_are_not_forgotten(store: Store) -> None:
     run(store, scenario)
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"id": "v00" + "a" * 22, "send": "1", "deadline": "1", "code_length": "6"},
+        {"send": "v00" + "a" * 22 + " 1 1"},
+        {"send": "v00" + "a" * 22 + " one 1 6"},
+        {"other": "1"},
+    ],
+)
+def test_what_is_no_send_is_dropped_and_holds_up_no_worker(store: Store, fields: dict[Any, Any]) -> None:
+    store.client.xadd(OUTBOX, fields)
+    made = store.start().verification
+
+    async def scenario(opened: Outboxes) -> None:
+        outbox = await opened.open()
+        assert (await read_one(outbox)).id == made.id
+        assert [sent["id"] for sent in store.outbox()] == [made.id]
+        assert await outbox.claim(0, 10) != []  # the send, which is still to be settled
+        assert store.client.xpending(OUTBOX, GROUP)["pending"] == 1
+
+    run(store, scenario)
+
+
 def _consumers(client: redis.Redis) -> set[str]:
     return {consumer["name"] for consumer in client.xinfo_consumers(OUTBOX, GROUP)}
 

@@ -158,6 +158,7 @@ class Store:
     def _sends(self, outbox: str) -> list[tuple[str, dict[str, str]]]:
         """The entries of one outbox, each with the parts of its send (lua/lib/outbox.lua)."""
         found: Any = self.client.xrange(outbox)
+        assert all(fields.keys() == {"send"} for _, fields in found)
         parts = ("id", "send", "deadline", "code_length")
         return [(entry, dict(zip(parts, fields["send"].split(" "), strict=True))) for entry, fields in found]
 

@@ -1,6 +1,6 @@
 -- KEYS: 1 verification
 -- ARGV: send, its deadline (ms since 1970), key id, code hash
--- Returns: {'armed', tenant, number, fallback, ms to the deadline} | {'late'} | {'ended', status} | {'moot'} (resent, settled, or gone)
+-- Returns: {'armed', tenant, number, fallback, ms to the deadline} | {'late'} | {'ended', status} | {'moot'} (resent, settled, gone, or its number is)
 -- include clock verification fields
 local send, deadline = ARGV[1], tonumber(ARGV[2])
 local found, current = read(KEYS[1], nil, 'd', 'm', 'r')
@@ -16,6 +16,9 @@ if status ~= 'pending' then
 end
 if now >= deadline then
   return { 'late' }
+end
+if not r then
+  return { 'moot' } -- what the mask leaves would be another number
 end
 local hidden = secrets(r)
 redis.call('HSET', KEYS[1], 'r', table.concat({ hidden, ARGV[3], ARGV[4] }, ' '), 'd', 'sending')

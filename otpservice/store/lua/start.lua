@@ -29,7 +29,8 @@ if day_ends then
 end
 charge(KEYS[2], state, horizon)
 
--- The fields are those of lib/verification.lua. What most verifies read comes first: a listpack is searched from its beginning.
+-- The fields are those of lib/verification.lua. What most verifies read comes first, as a listpack is searched from its
+-- beginning.
 local created = integer(now)
 redis.call('HSET', KEYS[1], 't', tenant .. ':' .. digest,
   'p', string.format('%s 1 %d %s %s %s', attempts, now + ttl, sends, fallback, code_length), 'r', hidden,

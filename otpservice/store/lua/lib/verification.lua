@@ -1,4 +1,5 @@
--- A verification is a hash, of few fields with short names and no value above 64 bytes, so that it stays a small listpack:
+-- A verification is a hash, of few fields with short names and no value above 64 bytes, so that it stays a small listpack.
+-- Where a value has several parts there is a space between them; lib/fields.lua reads them:
 --   t   tenant:number digest, which also names the number's limits
 --   s   status, once it has ended
 --   p   attempts left, current send, expires (ms), sends left, fallback, code length, last send (ms) where it was resent
@@ -8,7 +9,6 @@
 --   d   its delivery, unless it is queued: state, channel, price, gateway     q  request id     n  reason
 --   dw  the gateway that reported last, where one did; where it is the delivery's own, the delivery is its report
 --   y   handed over (counted on its watch)    x, x<send>:<gateway>  what sends cost: lib/spending.lua
--- Where one value has several parts there is a space between them; any may be empty.
 
 -- t, status, p, then the fields that are asked for (false: absent) of the verification, expired if its time is over; nil
 -- where there is none for this tenant (nil: for any). Besides, its current send and the attempts left.
