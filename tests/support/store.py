@@ -86,7 +86,7 @@ class Store:
             told = [outcome.state, outcome.channel or "", outcome.reason or "", outcome.price or ""]
             told += [gateway, outcome.request_id or ""]
         outbox = outbox_of(verification)
-        entries = [entry for entry, sent in self._sends(outbox) if sent["id"] == verification.id]
+        entries = [entry for entry, sent in sends_in(self.client, outbox) if sent["id"] == verification.id]
         entry = entries[0] if entries else "0-1"
         return bool(self.run(scripts.SETTLE, [key_of(verification), outbox], [_GROUP, entry, send, token, *told]))
 
@@ -148,19 +148,12 @@ class Store:
 
     def outbox(self) -> list[dict[str, str]]:
         """The sends to do, oldest first."""
-        return [sent for partition in range(36) for _, sent in self._sends(keys.outbox(partition))]
+        return [sent for partition in range(36) for _, sent in sends_in(self.client, keys.outbox(partition))]
 
     def now(self) -> int:
         """Redis's clock, in milliseconds since 1970."""
         seconds, microseconds = self.client.time()
         return int(seconds) * 1000 + int(microseconds) // 1000
-
-    def _sends(self, outbox: str) -> list[tuple[str, dict[str, str]]]:
-        """The entries of one outbox, each with the parts of its send (lua/lib/outbox.lua)."""
-        found: Any = self.client.xrange(outbox)
-        assert all(fields.keys() == {"send"} for _, fields in found)
-        parts = ("id", "send", "deadline", "code_length")
-        return [(entry, dict(zip(parts, fields["send"].split(" "), strict=True))) for entry, fields in found]
 
     def run(self, script: scripts.Script, key_names: Sequence[str], arguments: Sequence[Any]) -> Any:
         return self.client.eval(script.source, len(key_names), *key_names, *arguments)
@@ -169,6 +162,14 @@ class Store:
 def replace_store(store: Store, **changes: Any) -> Store:
     kept = {name: getattr(store, name) for name in ("client", "policy", "secrets", "partitions")}
     return Store(**(kept | changes))
+
+
+def sends_in(client: redis.Redis, outbox: str) -> list[tuple[str, dict[str, str]]]:
+    """The entries of one outbox, each with the parts of its send (lua/lib/outbox.lua)."""
+    found: Any = client.xrange(outbox)
+    assert all(fields.keys() == {"send"} for _, fields in found)
+    parts = ("id", "send", "deadline", "code_length")
+    return [(entry, dict(zip(parts, fields["send"].split(" "), strict=True))) for entry, fields in found]
 
 
 def key_of(verification: Verification) -> str:
