@@ -27,7 +27,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from bench import seeding
-from bench.parts import Valkey, valkey
+from bench.parts import Valkey, valkey, wait_until
 from otpservice.store import keys, scripts
 from otpservice.store.connection import connect
 from otpservice.store.records import Start
@@ -164,6 +164,14 @@ def measure_losses(config: Mapping[str, str], seconds: float, rounds: int) -> Lo
     return losses
 
 
+def _is_replicated(client: redis.Redis) -> bool:
+    """Whether a replica has what is written now. Without a write before it, WAIT is content with one that has none."""
+    with client.pipeline(transaction=False) as pipeline:
+        pipeline.set("otp:bench", "1")
+        pipeline.wait(1, 100)
+        return bool(pipeline.execute()[-1])
+
+
 def measure_acknowledgement(seconds: float, rounds: int) -> dict[int, list[float]]:
     """Seconds of each verify with ``min_replicas_ack`` 0 and 1, which take turns."""
     taken: dict[int, list[float]] = {0: [], 1: []}
@@ -172,8 +180,7 @@ def measure_acknowledgement(seconds: float, rounds: int) -> dict[int, list[float
         valkey({"save": "", "replicaof": f"127.0.0.1 {primary.port}"}),
         connect(primary.url) as client,
     ):
-        while not client.execute_command("WAIT", 1, 1000):  # the replica is to have its first copy
-            time.sleep(0.1)
+        wait_until(lambda: _is_replicated(client), "the replica to follow")
         numbers = (f"+7999{place:07d}" for place in count())
         for _ in range(rounds * 2):
             for replicas, seconds_taken in taken.items():
