@@ -128,11 +128,11 @@ class Losses:
         for id_, left in told.attempts_left.items():
             self.starts += 1
             self.attempts += _POLICY.max_attempts - left
-            stored = seeding.attempts_left(client.hget(keys.verification(seeding.PARTITION, id_), seeding.PLAN))
-            if stored is None:
+            plan = client.hget(keys.verification(0, id_), seeding.PLAN)
+            if plan is None:
                 self.starts_gone += 1
             else:
-                self.attempts_gone += max(0, stored - left)
+                self.attempts_gone += max(0, seeding.attempts_left(plan) - left)
 
 
 def measure_losses(config: Mapping[str, str], seconds: float, rounds: int) -> Losses:

@@ -43,9 +43,9 @@ def numbers(count: int, ending: str = "") -> list[str]:
     return [f"+7999{place:0{digits}d}{ending}" for place in range(count)]
 
 
-def attempts_left(plan: object) -> int | None:
-    """What a verification's PLAN says, as Redis answers it; None where there is no verification."""
-    return int(str(plan).split(" ")[0]) if plan is not None else None
+def attempts_left(plan: object) -> int:
+    """What a verification's PLAN says, as Redis answers it. Raises ValueError where there is no verification."""
+    return int(str(plan).split(" ")[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class Seeds:
             for id_ in ids:
                 pipeline.hget(keys.verification(PARTITION, id_), PLAN)
             plans = pipeline.execute()
-        return sum(self.policy.max_attempts - (attempts_left(plan) or 0) for plan in plans)
+        return sum(self.policy.max_attempts - attempts_left(plan) for plan in plans)
 
     @property
     def store(self) -> Store:

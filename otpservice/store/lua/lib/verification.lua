@@ -10,6 +10,11 @@
 --   dw  the gateway that reported last, where one did; where it is the delivery's own, the delivery is its report
 --   y   handed over (counted on its watch)    x, x<send>:<gateway>  what sends cost: lib/spending.lua
 
+-- Neither number nor code hash outlives the end (I8).
+local function forget(key)
+  redis.call('HDEL', key, 'r')
+end
+
 -- t, status, p, then the fields that are asked for (false: absent) of the verification, expired if its time is over; nil
 -- where there is none for this tenant (nil: for any). Besides, its current send and the attempts left.
 local function read(key, tenant, ...)
@@ -21,7 +26,7 @@ local function read(key, tenant, ...)
   if not values[2] and now >= tonumber(expires) then
     values[2] = 'expired'
     redis.call('HSET', key, 's', 'expired')
-    redis.call('HDEL', key, 'r') -- neither number nor code hash outlives the end (I8)
+    forget(key)
   end
   values[2] = values[2] or 'pending'
   return values, current, attempts
