@@ -22,7 +22,7 @@ from otpservice.store import keys
 from otpservice.verification.digests import Keyring
 from otpservice.verification.ids import new_id
 from otpservice.verification.lifecycle import Channel, DeliveryState, Outcome, Verification
-from otpservice.verification.numbers import hidden_digits, mask
+from otpservice.verification.numbers import masked_and_hidden
 from otpservice.verification.policy import Policy
 from otpservice.wiring.api import api_parts
 from tests.support.store import Store
@@ -124,7 +124,7 @@ class Seeds:
             verification=keys.verification(PARTITION, id_),
             limits=keys.number_limits(PARTITION, self.policy.tenant, digest),
             idempotency=idempotency,
-            values=(id_, mask(number), hidden_digits(number), digest),
+            values=(id_, *masked_and_hidden(number), digest),
         )
 
 

@@ -55,6 +55,9 @@ class Admitted:
     charged: Sequence[_Limit] = ()
 
 
+_ADMITTED = Admitted(0)  # where there is nothing to ask
+
+
 class Admission:
     """Asks the limits. Every method raises StoreUnavailableError where Redis cannot decide."""
 
@@ -72,7 +75,7 @@ class Admission:
         limits = self._limits(number, ip, policy)
         others = self._other_partitions(policy, partition)
         if not limits and not others:
-            return Admitted(0)
+            return _ADMITTED
         spent, is_replay, said = self._ask(limits, others, replay_key if limits else None)
         replies = list(zip(limits, said, strict=True))
         charged = [limit for limit, reply in replies if reply[0] == "charged"]

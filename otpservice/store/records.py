@@ -16,6 +16,9 @@ from otpservice.verification.lifecycle import (
 from otpservice.verification.numbers import mask
 from otpservice.verification.policy import Policy
 
+_QUEUED = Delivery(DeliveryState.QUEUED, None, None, None, None)
+_FORGOTTEN = Delivery(DeliveryState.FAILED, None, "forgotten", None, None)
+
 
 @dataclass(frozen=True, slots=True)
 class Start:
@@ -82,7 +85,7 @@ def created(id: str, created_at: int, masked: str, request: Start, policy: Polic
         created_at=created_at,
         expires_at=created_at + policy.ttl_ms,
         resend_at=created_at + policy.resend_after_ms if policy.max_sends > 1 else None,
-        delivery=Delivery(DeliveryState.QUEUED, None, None, None, None),
+        delivery=_QUEUED,
     )
 
 
@@ -94,5 +97,5 @@ def forgotten(started: Verification) -> Verification:
         attempts_left=0,
         sends_left=0,
         resend_at=None,
-        delivery=Delivery(DeliveryState.FAILED, None, "forgotten", None, None),
+        delivery=_FORGOTTEN,
     )

@@ -30,7 +30,7 @@ from otpservice.verification.errors import (
 )
 from otpservice.verification.ids import new_id, partition_of
 from otpservice.verification.lifecycle import Fallback, Outcome, Verification
-from otpservice.verification.numbers import hidden_digits, mask
+from otpservice.verification.numbers import masked_and_hidden
 from otpservice.verification.policy import LONGEST_LIFE_MS, Policy
 
 _SHORTEST_WAIT_SECONDS = 0.5  # between two looks, also where the clocks differ
@@ -81,13 +81,13 @@ class Verifications:
             key_names.append(keys.idempotency(partition, policy.tenant, key))
         replay_key = key_names[-1] if request.idempotency_key is not None else None
         admitted = self._admission.admit(request.number, request.ip, policy, partition, replay_key)
-        masked = mask(request.number)
+        masked, hidden = masked_and_hidden(request.number)
         arguments = [
             id_,
             policy.tenant,
             digest,
             masked,
-            hidden_digits(request.number),
+            hidden,
             request.purpose or "",
             self._keyring.binding_digest(id_, request.binding),
             self._admission.watched(request.number, policy),

@@ -50,18 +50,11 @@ def parse_number(text: str, default_region: str | None, regions: Collection[str]
 
 def mask(number: str) -> str:
     """Hide the middle of an E.164 number: ``+7999*****67``. At least four digits are hidden, whatever the length."""
-    first, end = _hidden(number)
-    return f"{number[:first]}{'*' * (end - first)}{number[end:]}"
+    return masked_and_hidden(number)[0]
 
 
-def hidden_digits(number: str) -> str:
-    """The digits of an E.164 number that ``mask`` hides, in their order: what is missing of the masked one."""
-    return number[slice(*_hidden(number))]
-
-
-def _hidden(number: str) -> tuple[int, int]:
-    """Where the digits that are hidden begin and end."""
+def masked_and_hidden(number: str) -> tuple[str, str]:
+    """An E.164 number as ``mask`` shows it, and the digits that are missing there, in their order."""
     shown = max(0, min(4, len(number) - 7))
-    if len(number) - shown - 3 < 4:
-        return 1, len(number)
-    return 1 + shown, len(number) - 2
+    first, end = (1, len(number)) if len(number) - shown - 3 < 4 else (1 + shown, len(number) - 2)
+    return f"{number[:first]}{'*' * (end - first)}{number[end:]}", number[first:end]

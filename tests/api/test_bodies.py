@@ -89,6 +89,9 @@ def test_a_length_that_is_none_is_no_body(api: Api, length: str) -> None:
         {"number": "+79991234567"},
         {"number": "+79991234567", "purpose": "login", "code_length": 4},
         {"purpose": "Login"},
+        {"number": "+79991234567", "fallback": "voice", "binding": "b", "ip": "2001:db8::1"},
+        {"number": None, "purpose": None},
+        {"number": "+79991234567", "binding": None},
         {"number": 1, "fallback": "fax"},
         {"number": "+79991234567", "numbers": 1},
         {"another": 1},
@@ -99,18 +102,8 @@ def test_a_length_that_is_none_is_no_body(api: Api, length: str) -> None:
     ],
 )
 def test_a_body_says_what_the_whole_schema_takes_it_for(document: Any) -> None:
-    """Of the fields that are sent a smaller schema is made; nobody must notice."""
-    body = Body(StartRequest)
-    for _ in range(2):
-        assert _told(lambda: body.check(document)) == _told(lambda: StartRequest().load(document))
-
-
-def test_names_that_callers_make_up_are_not_kept() -> None:
-    body = Body(StartRequest)
-    for place in range(100):
-        _told(lambda name=f"field-{place}": body.check({"number": "+79991234567", name: 1}))  # type: ignore[misc]
-    _told(lambda: body.check({"number": "+79991234567"}))
-    assert len(body._schemas) == 1
+    """Fields are read one by one, without the schema; nobody must notice."""
+    assert _told(lambda: Body(StartRequest).check(document)) == _told(lambda: StartRequest().load(document))
 
 
 def _told(load: Callable[[], Any]) -> Any:

@@ -13,7 +13,7 @@ from bench import parts, seeding
 from otpservice.store import keys
 from otpservice.verification.errors import IncorrectCodeError
 from otpservice.verification.lifecycle import DeliveryState, Status
-from otpservice.verification.numbers import hidden_digits, mask
+from otpservice.verification.numbers import masked_and_hidden
 
 _TABLES: parts.Tables = {"verification": {"ttl": 600, "max_attempts": 7}}
 _ALLOCATOR_BYTES = 32  # that it may add to any block
@@ -38,8 +38,8 @@ def test_a_copy_differs_in_its_number_alone(seeds: seeding.Seeds) -> None:
 
     for place in (1, 999, 1000, _COUNT - 1):
         copy: Any = seeds.client.hgetall(_key(ids[place]))
-        told = (mask(numbers[place]), hidden_digits(numbers[place]), seeds.keyring.number_digest(numbers[place]))
-        told_of_first = (mask(numbers[0]), hidden_digits(numbers[0]), seeds.keyring.number_digest(numbers[0]))
+        told = (*masked_and_hidden(numbers[place]), seeds.keyring.number_digest(numbers[place]))
+        told_of_first = (*masked_and_hidden(numbers[0]), seeds.keyring.number_digest(numbers[0]))
         named = dict(zip(told_of_first, told, strict=True))
         assert copy == {field: _renamed(value, named) for field, value in first.items()}
 

@@ -17,7 +17,7 @@ from hypothesis.stateful import invariant, precondition, rule, run_state_machine
 from otpservice.store.outbox import Armed
 from otpservice.store.records import Start
 from otpservice.verification.lifecycle import DeliveryState, Fallback, Outcome, Status
-from otpservice.verification.numbers import hidden_digits
+from otpservice.verification.numbers import masked_and_hidden
 from tests.profiles import effort
 from tests.properties import strategies as some
 from tests.properties.delivering import Delivering
@@ -139,7 +139,7 @@ class LifeCycle(People, Delivering):
             ]
             assert ("r" in value) == is_pending
             hidden, *code_hash = value.pop("r", "").split(" ")
-            assert hidden == (hidden_digits(life.request.number) if is_pending else "")
+            assert hidden == (masked_and_hidden(life.request.number)[1] if is_pending else "")
             assert bool(code_hash) == (is_pending and life.code is not None)
         text = readable(stored)
         for code in {code for codes in self.codes.values() for code in codes}:

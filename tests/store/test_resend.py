@@ -15,7 +15,7 @@ from otpservice.verification.errors import (
 )
 from otpservice.verification.lifecycle import DeliveryState, Fallback, Status
 from otpservice.verification.limits import Rule
-from otpservice.verification.numbers import hidden_digits
+from otpservice.verification.numbers import masked_and_hidden
 from tests.support.policies import CODE, MINUTE_MS, NUMBER, OTHER_NUMBER, WRONG_CODE
 from tests.support.store import FAILED, SENT, Store, key_of
 
@@ -97,7 +97,7 @@ def test_what_became_of_the_old_send_is_forgotten(store: Store) -> None:
     again = store.resend(made)
     assert (again.delivery.channel, again.delivery.reason, again.delivery.price, again.delivery.gateway) == (None,) * 4
     assert not {"d", "q", "n", "dw"} & store.fields(made).keys()
-    assert store.fields(made)["r"] == hidden_digits(NUMBER)
+    assert store.fields(made)["r"] == masked_and_hidden(NUMBER)[1]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from otpservice.store.records import Start
 from otpservice.verification.errors import OverloadedError, RateLimitedError
 from otpservice.verification.lifecycle import Delivery, DeliveryState, Fallback, Status
 from otpservice.verification.limits import Rule
-from otpservice.verification.numbers import hidden_digits
+from otpservice.verification.numbers import masked_and_hidden
 from tests.support.policies import CODE, HOUR_MS, MINUTE_MS, NUMBER, OTHER_NUMBER
 from tests.support.store import Store, key_of
 
@@ -45,7 +45,7 @@ def test_the_binding_is_stored_as_a_digest(store: Store) -> None:
 def test_the_full_number_lies_in_the_verification_alone(store: Store) -> None:
     made = store.start(idempotency_key="once", ip="192.0.2.1").verification
     assert NUMBER[1:] not in str(store.dump())
-    holders = [key for key, held in store.dump().items() if hidden_digits(NUMBER) in str(held).replace(".", "")]
+    holders = [key for key, held in store.dump().items() if masked_and_hidden(NUMBER)[1] in str(held).replace(".", "")]
     assert holders == [key_of(made)]
     assert "192.0.2.1" not in str(store.dump())
 

@@ -11,8 +11,8 @@ from phonenumbers import PhoneNumber, PhoneNumberType
 from otpservice.verification.numbers import (
     NumberNotAllowedError,
     UnreadableNumberError,
-    hidden_digits,
     mask,
+    masked_and_hidden,
     parse_number,
 )
 
@@ -137,7 +137,7 @@ def test_a_mask_hides_at_least_four_digits_and_shows_no_more_than_six(digits: st
 @example(digits="79991234567")
 @example(digits="12345")
 def test_a_masked_number_and_its_hidden_digits_are_the_number(digits: str) -> None:
-    masked, hidden = mask(f"+{digits}"), hidden_digits(f"+{digits}")
+    masked, hidden = masked_and_hidden(f"+{digits}")
     assert masked.count("*") == len(hidden)
     assert masked.replace("*" * len(hidden), hidden) == f"+{digits}"
 
