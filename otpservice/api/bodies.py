@@ -57,6 +57,7 @@ def read_body(expected: Body, *, optional: bool = False) -> dict[str, Any]:
     try:
         return expected.check(document)
     except ValidationError as error:
+        error.__traceback__ = None  # a frame of marshmallow's holds it, and the frames hold the request
         raise invalid(_by_field(error)) from None
 
 

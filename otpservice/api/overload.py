@@ -69,7 +69,7 @@ class Gate:
             turn = _Turn(self._handlers)
             try:
                 turn.take()
-                environ["wsgi.input"] = _Input(environ, turn, self._readers)
+                environ["wsgi.input"] = _input(environ, turn, self._readers)
                 return self._answer(environ, start_response)
             finally:
                 turn.end()
@@ -167,30 +167,36 @@ class _Readers:
 
 
 class _Input:
-    """``wsgi.input``, read outside of the handlers' slots."""
+    """``wsgi.input``, read outside of the handlers' slots. ``length`` is None where that shows only at its end."""
 
-    def __init__(self, environ: WSGIEnvironment, turn: _Turn, readers: _Readers) -> None:
-        self._environ = environ
-        self._body: Any = environ["wsgi.input"]
+    def __init__(self, body: Any, length: int | None, caller: int | str, turn: _Turn, readers: _Readers) -> None:
+        self._body = body
+        self._left = length
+        self._caller = caller
         self._turn = turn
         self._readers = readers
-        self._left = _announced_length(environ)
 
     def read(self, size: int) -> bytes:
         """Up to ``size`` bytes; none at the end. Raises OverloadedError."""
         if self._left == 0:
             return b""
         self._turn.let_go()
-        data = self._readers.read(self._body, size, self._caller())
+        data = self._readers.read(self._body, size, self._caller)
         self._turn.take()
         if self._left is not None:
             self._left = max(0, self._left - len(data))
         return data
 
-    def _caller(self) -> int | str:
-        if self._environ["PATH_INFO"].startswith(_CALLBACKS):
-            return _CALLBACKS
-        return hash(self._environ.get("HTTP_AUTHORIZATION", ""))  # a key is not kept; two that collide share
+
+def _input(environ: WSGIEnvironment, turn: _Turn, readers: _Readers) -> _Input:
+    """What a request's body is read from. It must not hold ``environ``, which holds it."""
+    return _Input(environ["wsgi.input"], _announced_length(environ), _caller(environ), turn, readers)
+
+
+def _caller(environ: WSGIEnvironment) -> int | str:
+    if environ["PATH_INFO"].startswith(_CALLBACKS):
+        return _CALLBACKS
+    return hash(environ.get("HTTP_AUTHORIZATION", ""))  # a key is not kept; two that collide share
 
 
 def _announced_length(environ: WSGIEnvironment) -> int | None:

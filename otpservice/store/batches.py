@@ -103,4 +103,4 @@ async def _reply(connection: AbstractConnection) -> Any:
     try:
         return await connection.read_response(timeout=math.inf)  # the whole batch has a time-out
     except redis.ResponseError as error:
-        return error
+        return error.with_traceback(None)  # its frames hold those of the callers, who hold it

@@ -42,14 +42,12 @@ class QueueTimeoutError(redis.TimeoutError):
 class _Call:
     """Commands as they are sent, and what came of them."""
 
-    __slots__ = ("_error", "_replies", "_woken", "commands", "connection", "packed", "together")
+    __slots__ = ("_batch", "_error", "_replies", "_woken", "commands", "packed")
 
     def __init__(self, commands: Sequence[Command]) -> None:
         self.packed = packed(commands)
         self.commands = len(commands)
-        # Where this call gets the replies for others, too: those calls in order, and where they have been sent.
-        self.together: list[_Call] = []
-        self.connection: Any = None
+        self._batch: _Batch | None = None
         self._woken = Lock()
         self._woken.acquire()
         self._replies: list[Any] | None = None
@@ -59,9 +57,14 @@ class _Call:
         """Until there is an outcome, or something to do for others. Returns whether there is."""
         return self._woken.acquire(timeout=seconds)
 
-    def lead(self, calls: list[_Call], connection: Any) -> None:
-        self.together, self.connection = calls, connection
+    def lead(self, batch: _Batch) -> None:
+        self._batch = batch
         self._woken.release()
+
+    def take_batch(self) -> _Batch | None:
+        """What is to be done for others, this call among them. Kept, it would hold this call, and this call it."""
+        batch, self._batch = self._batch, None
+        return batch
 
     def answer(self, replies: list[Any]) -> None:
         self._replies = replies
@@ -78,6 +81,10 @@ class _Call:
         if self._replies is None:
             raise AssertionError("a call ended without an outcome")
         return self._replies
+
+
+_Batch = tuple[list[_Call], Any]
+"""Calls whose replies one thread gets for all of them, in order, and where they have been sent; None: nowhere yet."""
 
 
 class Lines:
@@ -106,29 +113,28 @@ class Lines:
             connection, _ = self._exchange([call], None)
             if connection is not None:
                 self._idle.append(connection)
-        elif self._queue(call):
-            self._lead(call.together, call.connection)
+        elif (batch := self._queue(call)) is not None:
+            self._lead(*batch)
         return call.outcome()
 
-    def _queue(self, call: _Call) -> bool:
-        """Wait for a turn or an outcome. Returns whether it is this call's turn."""
+    def _queue(self, call: _Call) -> _Batch | None:
+        """Wait for a turn or an outcome. Returns what it is this call's turn to do, if it is."""
         with self._lock:
             if not self._is_busy:
                 self._is_busy = True
-                call.together = [call]
-                return True
+                return [call], None
             self._waiting.append(call)
         try:
             # Too late, but no longer in the queue: it was sent, or is to be sent by this thread.
             has_waited = call.wait(LONGEST_QUEUE_SECONDS) or (not self._leave(call) and call.wait())
         except BaseException:
-            if not self._leave(call) and call.wait() and call.together:
-                self._fail(call.together, call.connection, redis.ConnectionError(_INTERRUPTED))
+            if not self._leave(call) and call.wait() and (batch := call.take_batch()) is not None:
+                self._fail(*batch, redis.ConnectionError(_INTERRUPTED))
                 self._hand_on(None)
             raise
         if not has_waited:
             raise QueueTimeoutError("the connection did not come free in time")
-        return bool(call.together)
+        return call.take_batch()
 
     def _leave(self, call: _Call) -> bool:
         """Whether a call still waited, and now does no more."""
@@ -172,7 +178,7 @@ class Lines:
                     raise
                 return
         if calls:
-            calls[0].lead(calls, connection)
+            calls[0].lead((calls, connection))
 
     def _exchange(self, calls: list[_Call], connection: Any) -> tuple[Any, Exception | None]:
         """Give each call its outcome. ``connection`` is where they have been sent, None: they are sent here.
@@ -262,7 +268,7 @@ def _reply(connection: Any, until: float | None) -> Any:
     try:
         return connection.read_response()
     except redis.ResponseError as error:
-        return error
+        return error.with_traceback(None)  # its frames hold those of the callers, who hold it
 
 
 def packed(commands: Sequence[Command]) -> bytes:

@@ -18,6 +18,7 @@ from otpservice.store.connection import connect
 from otpservice.store.lines import Lines, QueueTimeoutError
 from otpservice.store.running import Runner
 from otpservice.store.single import Single
+from tests.support.garbage import living, nothing_collected
 from tests.support.redis import running_valkey, url_of
 from tests.support.waiting import until
 
@@ -277,3 +278,11 @@ def test_a_full_queue_says_nothing_of_the_server(admin: redis.Redis, monkeypatch
     with pytest.raises(QueueTimeoutError):
         runner.run(scripts.GET, ["otp:{0}:v:none"], ["login"])
     assert runner._nodes._clock._offset == known is not None
+
+
+def test_nothing_is_left_of_a_call(admin: redis.Redis) -> None:
+    """It would take a collection of garbage to find it: see ``tests/api/test_garbage.py``."""
+    alone = Lines(admin)
+    with nothing_collected():
+        alone.send([("PING",)])
+        assert living(lines._Call) == 0

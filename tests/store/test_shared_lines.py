@@ -16,6 +16,7 @@ import redis
 from otpservice.store import lines
 from otpservice.store.connection import connect
 from otpservice.store.lines import Lines
+from tests.support.garbage import living, nothing_collected
 from tests.support.waiting import until
 
 PATIENT = 60.0
@@ -286,3 +287,14 @@ def test_where_sentinels_name_the_master_they_are_asked_again_also_under_load(sc
     assert scripted.received() == [b"0"]
     scripted.connection.sendall(b"+SECOND\r\n")
     assert second.result(PATIENT) == ["SECOND"]
+
+
+def test_nothing_is_left_of_calls_that_shared_a_connection(scripted: Scripted) -> None:
+    with nothing_collected():
+        first = scripted.under_way()
+        others = others_waiting(scripted, 3)
+        scripted.connection.sendall(b"+FIRST\r\n")
+        scripted.received()
+        scripted.connection.sendall(b"+ZERO\r\n+ONE\r\n+TWO\r\n")
+        assert [call.result(PATIENT) for call in (first, *others)] == [["FIRST"], ["ZERO"], ["ONE"], ["TWO"]]
+        until(lambda: living(lines._Call) == 0, PATIENT)
