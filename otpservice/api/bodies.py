@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from typing import Any
+from wsgiref.types import WSGIEnvironment
 
 import orjson
 from marshmallow import Schema, ValidationError
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
-from werkzeug.wsgi import get_content_length
 
 from otpservice.api.answers import JSON
 from otpservice.api.exchange import current
@@ -64,14 +64,13 @@ def read_body(expected: Body, *, optional: bool = False) -> dict[str, Any]:
 def body_bytes() -> bytes:
     """The request's body as it came. Refuses with 413, also where no length was announced."""
     exchange = current()
-    environ = exchange.environ
-    length = get_content_length(environ)
+    length = announced_length(exchange.environ)
     if length is not None and length > LARGEST_BODY_BYTES:
         raise RequestEntityTooLarge
     # Where no length was announced the server knows where the body ends: at once where there is none.
     left = LARGEST_BODY_BYTES + 1 if length is None else length
-    body = b""
-    while left > 0 and (chunk := environ["wsgi.input"].read(left)):
+    body, read = b"", exchange.environ["wsgi.input"].read
+    while left > 0 and (chunk := read(left)):
         body += chunk
         left -= len(chunk)
     if length is not None and left > 0:
@@ -80,6 +79,14 @@ def body_bytes() -> bytes:
         raise RequestEntityTooLarge
     exchange.has_read_body = True
     return body
+
+
+def announced_length(environ: WSGIEnvironment) -> int | None:
+    """How long the request's body is, in bytes; None where that shows only at its end."""
+    if "HTTP_TRANSFER_ENCODING" in environ:
+        return None
+    length = environ.get("CONTENT_LENGTH", "")
+    return int(length) if length.isascii() and length.isdigit() else 0
 
 
 def invalid(errors: dict[str, Any]) -> ProblemError:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -21,6 +22,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 import orjson
 import structlog
 
+from otpservice.api.bodies import announced_length
 from otpservice.api.headers import HEADERS, request_id
 from otpservice.api.problems import MEDIA_TYPE, problem_document
 from otpservice.api.threads import PROBES, inside
@@ -100,8 +102,9 @@ class _Slots:
     def __init__(self, count: int) -> None:
         # A queue of tokens: it counts as a semaphore does, and costs a tenth of one, five times a request.
         self._free: SimpleQueue[None] = SimpleQueue()
+        self.give_back: Callable[[], None] = partial(self._free.put, None)
         for _ in range(count):
-            self._free.put(None)
+            self.give_back()
 
     def take(self) -> None:
         try:
@@ -116,9 +119,6 @@ class _Slots:
         except Empty:
             return False
         return True
-
-    def give_back(self) -> None:
-        self._free.put(None)
 
 
 class _Turn:
@@ -190,21 +190,13 @@ class _Input:
 
 def _input(environ: WSGIEnvironment, turn: _Turn, readers: _Readers) -> _Input:
     """What a request's body is read from. It must not hold ``environ``, which holds it."""
-    return _Input(environ["wsgi.input"], _announced_length(environ), _caller(environ), turn, readers)
+    return _Input(environ["wsgi.input"], announced_length(environ), _caller(environ), turn, readers)
 
 
 def _caller(environ: WSGIEnvironment) -> int | str:
     if environ["PATH_INFO"].startswith(_CALLBACKS):
         return _CALLBACKS
     return hash(environ.get("HTTP_AUTHORIZATION", ""))  # a key is not kept; two that collide share
-
-
-def _announced_length(environ: WSGIEnvironment) -> int | None:
-    """How long the body is; None where that shows only at its end."""
-    if "HTTP_TRANSFER_ENCODING" in environ:
-        return None
-    length = environ.get("CONTENT_LENGTH", "")
-    return int(length) if length.isascii() and length.isdigit() else 0
 
 
 class _Refusals:

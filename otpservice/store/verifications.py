@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
 
 import redis
 from redis.client import PubSub
@@ -93,15 +94,8 @@ class Verifications:
             self._admission.watched(request.number, policy),
             request.code_length,
             request.fallback,
-            policy.max_attempts,
-            policy.max_sends - 1,
-            policy.ttl_ms,
-            policy.retention_ms,
-            policy.deadline_ms,
-            -(-policy.max_backlog // self._partitions),
-            self._bell,
             *allowance(policy, admitted.spent_elsewhere),
-            *rule_arguments(policy.number_rules),
+            *_terms(policy, self._partitions, self._bell),
         ]
         reply = self._run(scripts.START, key_names, arguments)
         if reply[0] != "created":
@@ -254,6 +248,21 @@ class Verifications:
             return self._runner.run(script, key_names, arguments, replicas=replicas)
         except (redis.RedisError, OSError) as error:
             raise unavailable(error) from None
+
+
+@cache  # there are as many policies as tenants
+def _terms(policy: Policy, partitions: int, bell: str) -> tuple[Argument, ...]:
+    """What is alike in all starts under a policy, as START reads it."""
+    return (
+        policy.max_attempts,
+        policy.max_sends - 1,
+        policy.ttl_ms,
+        policy.retention_ms,
+        policy.deadline_ms,
+        -(-policy.max_backlog // partitions),
+        bell,
+        *rule_arguments(policy.number_rules),
+    )
 
 
 def _partition(id: str) -> int:

@@ -11,9 +11,11 @@ from otpservice.verification.limits import Rule
 LONGEST_LIFE_MS = 600_000  # never more than ten minutes from the start (ASVS 4.0.3, 2.7.2)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Policy:
     """One tenant's rules; every time is in milliseconds, every amount of money in micro-units (millionths).
+
+    Each is itself alone, however alike another one is: so what is kept for one is found at once.
 
     ``daily_budget`` is what all sends of a day (UTC) may cost, None for any sum; ``estimated_price`` is what a send
     is counted as until a gateway has said its price.

@@ -1,10 +1,10 @@
 -- KEYS: 1 verification, 2 the number's limits, 3 outbox, 4 idempotency key (optional)
--- ARGV: id, tenant, number digest, masked number, hidden digits, purpose, binding digest, watched prefix, code length, fallback, attempts, sends, ttl, retention, deadline (ms), backlog, bell (''), allowance ('': no budget), estimated price, rules, latest time
+-- ARGV: id, tenant, number digest, masked number, hidden digits, purpose, binding digest, watched prefix, code length, fallback, allowance ('': no budget), estimated price, attempts, sends, ttl, retention, deadline (ms), backlog, bell (''), rules, latest time
 -- Returns: {'created', created (ms)}, and all else is as it was asked for | {'replayed', fields, id, 0} | {'forgotten', {}, id, created} | {'rate-limited', ms} | {'over-budget', ms} | {'overloaded'} | {'too-late', now}
 -- include clock deadline limits outbox spending
 local IDEMPOTENCY_TTL_MS = 86400000
-local id, tenant, digest, masked, hidden, purpose, binding, watched, code_length, fallback, attempts, sends,
-  ttl, retention, deadline, max_backlog, bell, allowance, estimate = unpack(ARGV, 1, 19)
+local id, tenant, digest, masked, hidden, purpose, binding, watched, code_length, fallback, allowance, estimate,
+  attempts, sends, ttl, retention, deadline, max_backlog, bell = unpack(ARGV, 1, 19)
 
 local earlier = KEYS[4] and redis.call('GET', KEYS[4])
 if earlier then
