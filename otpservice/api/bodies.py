@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 from typing import Any
-from wsgiref.types import WSGIEnvironment
 
 import orjson
-from marshmallow import Schema, ValidationError
+from marshmallow import RAISE, Schema, ValidationError, missing
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
 from otpservice.api.answers import JSON
-from otpservice.api.exchange import current
+from otpservice.api.exchange import announced_length, current
 from otpservice.api.problems import ProblemError
+from otpservice.tracebacks import without_frames
 
 LARGEST_BODY_BYTES = 16 * 1024
 
 
 class Body:
-    """A body as a schema describes it, and no more than its fields: of a schema's own hooks none is run.
+    """A body as a schema describes it, which is a list of fields and nothing else.
 
     Each field that was sent is read by itself, which costs a third of what the schema asks for the whole. Where one of
     them is not as it should be the schema says all that is wrong.
     """
 
     def __init__(self, schema: type[Schema]) -> None:
+        """Raises TypeError for a schema that says more than its fields do: it would not be heard."""
         self._schema = schema()
-        self._fields = self._schema.fields
+        self._fields = self._schema.load_fields
+        if not _is_list_of_fields(self._schema):
+            raise TypeError(f"{schema.__name__} does more than to name fields and what each may be")
         self._required = {name for name, field in self._fields.items() if field.required}
 
     def check(self, document: Any) -> dict[str, Any]:
@@ -43,6 +46,18 @@ class Body:
         return loaded
 
 
+def _is_list_of_fields(schema: Schema) -> bool:
+    has_hooks = any(schema._hooks.values())  # noqa: SLF001 - nothing else tells
+    return (
+        not has_hooks
+        and schema.unknown == RAISE
+        and all(
+            field.data_key is None and field.attribute is None and field.load_default is missing
+            for field in schema.load_fields.values()
+        )
+    )
+
+
 def read_body(expected: Body, *, optional: bool = False) -> dict[str, Any]:
     """The request's body, checked. Refuses with 400, 413, 415 or 422; an absent ``optional`` one is empty."""
     body = body_bytes()
@@ -57,8 +72,7 @@ def read_body(expected: Body, *, optional: bool = False) -> dict[str, Any]:
     try:
         return expected.check(document)
     except ValidationError as error:
-        error.__traceback__ = None  # a frame of marshmallow's holds it, and the frames hold the request
-        raise invalid(_by_field(error)) from None
+        raise invalid(_by_field(without_frames(error))) from None
 
 
 def body_bytes() -> bytes:
@@ -67,7 +81,7 @@ def body_bytes() -> bytes:
     length = announced_length(exchange.environ)
     if length is not None and length > LARGEST_BODY_BYTES:
         raise RequestEntityTooLarge
-    # Where no length was announced the server knows where the body ends: at once where there is none.
+    # Where the body comes in chunks the server knows where it ends.
     left = LARGEST_BODY_BYTES + 1 if length is None else length
     body, read = b"", exchange.environ["wsgi.input"].read
     while left > 0 and (chunk := read(left)):
@@ -79,14 +93,6 @@ def body_bytes() -> bytes:
         raise RequestEntityTooLarge
     exchange.has_read_body = True
     return body
-
-
-def announced_length(environ: WSGIEnvironment) -> int | None:
-    """How long the request's body is, in bytes; None where that shows only at its end."""
-    if "HTTP_TRANSFER_ENCODING" in environ:
-        return None
-    length = environ.get("CONTENT_LENGTH", "")
-    return int(length) if length.isascii() and length.isdigit() else 0
 
 
 def invalid(errors: dict[str, Any]) -> ProblemError:

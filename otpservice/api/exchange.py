@@ -17,6 +17,7 @@ from otpservice.verification.policy import Policy
 
 _QUIET = frozenset({"/healthz", "/readyz"})
 _STANDARD_HEADERS = tuple(HEADERS.items())
+_MOST_LENGTH_DIGITS = 19  # of 64 bits
 
 _current: ContextVar[Exchange] = ContextVar("exchange")
 
@@ -63,9 +64,19 @@ class Exchange:
     @property
     def has_unread_body(self) -> bool:
         """Whether the request came with a body that nobody has read to its end, as it was refused before."""
-        if self.has_read_body:
-            return False
-        return self.environ.get("CONTENT_LENGTH", "0") not in {"", "0"} or "HTTP_TRANSFER_ENCODING" in self.environ
+        return not self.has_read_body and announced_length(self.environ) != 0
+
+
+def announced_length(environ: WSGIEnvironment) -> int | None:
+    """How long the request's body is, in bytes, None where it comes in chunks (RFC 9112, 6.3).
+
+    0 where nothing is announced, or no number: the server refuses such a request, or one with too many digits, itself.
+    """
+    if "HTTP_TRANSFER_ENCODING" in environ:
+        return None
+    length = environ.get("CONTENT_LENGTH", "")
+    is_number = length.isascii() and length.isdigit() and len(length) <= _MOST_LENGTH_DIGITS
+    return int(length) if is_number else 0
 
 
 def current() -> Exchange:

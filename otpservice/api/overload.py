@@ -22,7 +22,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 import orjson
 import structlog
 
-from otpservice.api.bodies import announced_length
+from otpservice.api.exchange import announced_length
 from otpservice.api.headers import HEADERS, request_id
 from otpservice.api.problems import MEDIA_TYPE, problem_document
 from otpservice.api.threads import PROBES, inside
@@ -71,7 +71,7 @@ class Gate:
             turn = _Turn(self._handlers)
             try:
                 turn.take()
-                environ["wsgi.input"] = _input(environ, turn, self._readers)
+                environ["wsgi.input"] = _Input.of(environ, turn, self._readers)
                 return self._answer(environ, start_response)
             finally:
                 turn.end()
@@ -102,6 +102,7 @@ class _Slots:
     def __init__(self, count: int) -> None:
         # A queue of tokens: it counts as a semaphore does, and costs a tenth of one, five times a request.
         self._free: SimpleQueue[None] = SimpleQueue()
+        # Called five times a request: without a frame of its own.
         self.give_back: Callable[[], None] = partial(self._free.put, None)
         for _ in range(count):
             self.give_back()
@@ -167,7 +168,11 @@ class _Readers:
 
 
 class _Input:
-    """``wsgi.input``, read outside of the handlers' slots. ``length`` is None where that shows only at its end."""
+    """``wsgi.input``, read outside of the handlers' slots. Does not hold the request's environ, which holds it."""
+
+    @classmethod
+    def of(cls, environ: WSGIEnvironment, turn: _Turn, readers: _Readers) -> _Input:
+        return cls(environ["wsgi.input"], announced_length(environ), _caller(environ), turn, readers)
 
     def __init__(self, body: Any, length: int | None, caller: int | str, turn: _Turn, readers: _Readers) -> None:
         self._body = body
@@ -188,13 +193,8 @@ class _Input:
         return data
 
 
-def _input(environ: WSGIEnvironment, turn: _Turn, readers: _Readers) -> _Input:
-    """What a request's body is read from. It must not hold ``environ``, which holds it."""
-    return _Input(environ["wsgi.input"], announced_length(environ), _caller(environ), turn, readers)
-
-
 def _caller(environ: WSGIEnvironment) -> int | str:
-    if environ["PATH_INFO"].startswith(_CALLBACKS):
+    if environ.get("PATH_INFO", "").startswith(_CALLBACKS):
         return _CALLBACKS
     return hash(environ.get("HTTP_AUTHORIZATION", ""))  # a key is not kept; two that collide share
 

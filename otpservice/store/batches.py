@@ -20,6 +20,7 @@ from redis.asyncio.connection import AbstractConnection
 from otpservice.store.connection import COMMAND_TIMEOUT_SECONDS
 from otpservice.store.lines import MOST_CALLS, packed
 from otpservice.store.slots import Command
+from otpservice.tracebacks import without_frames
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,4 +104,4 @@ async def _reply(connection: AbstractConnection) -> Any:
     try:
         return await connection.read_response(timeout=math.inf)  # the whole batch has a time-out
     except redis.ResponseError as error:
-        return error.with_traceback(None)  # its frames hold those of the callers, who hold it
+        return without_frames(error)

@@ -29,6 +29,7 @@ from otpservice.store.tls import (
     TlsConnection,
     context_of,
 )
+from otpservice.tracebacks import without_frames
 from otpservice.verification.errors import StoreUnavailableError
 
 CONNECT_TIMEOUT_SECONDS = 0.4
@@ -217,6 +218,7 @@ def store_errors() -> Iterator[None]:
 
 def unavailable(error: redis.RedisError | OSError) -> StoreUnavailableError:
     """What a failure of Redis is to a caller: its text may quote the command, so only its kind and code go on."""
+    without_frames(error)
     code = _ERROR_CODE.match(str(error))
     kind = f"{type(error).__name__} {code[0]}" if code else type(error).__name__
     return StoreUnavailableError(f"Redis: {kind}", _RETRY_AFTER_MS)

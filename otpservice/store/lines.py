@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from copy import copy
 from threading import Lock
-from typing import Any
+from typing import Any, NamedTuple
 
 import redis
 from hiredis import pack_command
@@ -26,6 +26,7 @@ from redis.sentinel import SentinelConnectionPool
 
 from otpservice.store.connection import COMMAND_TIMEOUT_SECONDS
 from otpservice.store.slots import Command
+from otpservice.tracebacks import without_frames
 
 # A script takes tens of microseconds: so many are far from the time that a batch may take, and from what would keep
 # another client of Redis waiting.
@@ -72,7 +73,7 @@ class _Call:
 
     def fail(self, error: Exception) -> None:
         if self._replies is None and self._error is None:
-            self._error = error.with_traceback(None)  # its frames hold this call
+            self._error = without_frames(error)
             self._woken.release()
 
     def outcome(self) -> list[Any]:
@@ -83,8 +84,11 @@ class _Call:
         return self._replies
 
 
-_Batch = tuple[list[_Call], Any]
-"""Calls whose replies one thread gets for all of them, in order, and where they have been sent; None: nowhere yet."""
+class _Batch(NamedTuple):
+    """Calls whose replies one thread gets for all of them, in order, and where they have been sent; None: nowhere."""
+
+    calls: list[_Call]
+    connection: Any
 
 
 class Lines:
@@ -122,7 +126,7 @@ class Lines:
         with self._lock:
             if not self._is_busy:
                 self._is_busy = True
-                return [call], None
+                return _Batch([call], None)
             self._waiting.append(call)
         try:
             # Too late, but no longer in the queue: it was sent, or is to be sent by this thread.
@@ -178,7 +182,7 @@ class Lines:
                     raise
                 return
         if calls:
-            calls[0].lead((calls, connection))
+            calls[0].lead(_Batch(calls, connection))
 
     def _exchange(self, calls: list[_Call], connection: Any) -> tuple[Any, Exception | None]:
         """Give each call its outcome. ``connection`` is where they have been sent, None: they are sent here.
@@ -268,7 +272,7 @@ def _reply(connection: Any, until: float | None) -> Any:
     try:
         return connection.read_response()
     except redis.ResponseError as error:
-        return error.with_traceback(None)  # its frames hold those of the callers, who hold it
+        return without_frames(error)
 
 
 def packed(commands: Sequence[Command]) -> bytes:

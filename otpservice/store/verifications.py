@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import cache
 
 import redis
 from redis.client import PubSub
@@ -61,6 +60,7 @@ class Verifications:
         # Those that want to hear what people typed; a worker tells them, after the person has been answered.
         self._confirming_gateways = confirming_gateways
         self._min_replicas_ack = min_replicas_ack
+        self._of_policies: dict[Policy, tuple[Argument, ...]] = {}  # as many as there are tenants
         self._readiness = Readiness(self._runner, partitions, self._run)
         self._admission = Admission(self._runner, keyring, partitions, self._run)
 
@@ -95,7 +95,7 @@ class Verifications:
             request.code_length,
             request.fallback,
             *allowance(policy, admitted.spent_elsewhere),
-            *_terms(policy, self._partitions, self._bell),
+            *self._policy_arguments(policy),
         ]
         reply = self._run(scripts.START, key_names, arguments)
         if reply[0] != "created":
@@ -224,6 +224,22 @@ class Verifications:
         """See that Redis answers, runs scripts and takes writes."""
         self._readiness.check()
 
+    def _policy_arguments(self, policy: Policy) -> tuple[Argument, ...]:
+        """What is alike in all starts under a policy, as START reads it."""
+        known = self._of_policies.get(policy)
+        if known is None:
+            known = self._of_policies[policy] = (
+                policy.max_attempts,
+                policy.max_sends - 1,
+                policy.ttl_ms,
+                policy.retention_ms,
+                policy.deadline_ms,
+                -(-policy.max_backlog // self._partitions),
+                self._bell,
+                *rule_arguments(policy.number_rules),
+            )
+        return known
+
     @contextmanager
     def _changes(self, id: str) -> Iterator[PubSub]:
         """A subscription to whatever happens to a verification: scripts publish to its key's name."""
@@ -248,21 +264,6 @@ class Verifications:
             return self._runner.run(script, key_names, arguments, replicas=replicas)
         except (redis.RedisError, OSError) as error:
             raise unavailable(error) from None
-
-
-@cache  # there are as many policies as tenants
-def _terms(policy: Policy, partitions: int, bell: str) -> tuple[Argument, ...]:
-    """What is alike in all starts under a policy, as START reads it."""
-    return (
-        policy.max_attempts,
-        policy.max_sends - 1,
-        policy.ttl_ms,
-        policy.retention_ms,
-        policy.deadline_ms,
-        -(-policy.max_backlog // partitions),
-        bell,
-        *rule_arguments(policy.number_rules),
-    )
 
 
 def _partition(id: str) -> int:

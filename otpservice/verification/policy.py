@@ -15,7 +15,7 @@ LONGEST_LIFE_MS = 600_000  # never more than ten minutes from the start (ASVS 4.
 class Policy:
     """One tenant's rules; every time is in milliseconds, every amount of money in micro-units (millionths).
 
-    Each is itself alone, however alike another one is: so what is kept for one is found at once.
+    Compared and hashed by identity: to hash twenty fields at each start would cost more than what is kept for one.
 
     ``daily_budget`` is what all sends of a day (UTC) may cost, None for any sum; ``estimated_price`` is what a send
     is counted as until a gateway has said its price.

@@ -8,10 +8,10 @@ from typing import Any
 
 import orjson
 import pytest
-from marshmallow import ValidationError
+from marshmallow import INCLUDE, Schema, ValidationError, fields, validates_schema
 
 from otpservice.api.bodies import Body
-from otpservice.api.schemas import StartRequest
+from otpservice.api.schemas import EmptyRequest, ResendRequest, StartRequest, VerifyRequest
 from tests.support.api import API_KEY, PATH, Api
 from tests.support.store import Store
 
@@ -50,9 +50,13 @@ def test_no_more_is_read_than_was_announced(api: Api) -> None:
     assert status == 201
 
 
-@pytest.mark.parametrize("environ", [{"HTTP_TRANSFER_ENCODING": "chunked"}, {}])
-def test_a_body_of_unknown_length_is_read_to_its_end(api: Api, environ: dict[str, str]) -> None:
-    assert ask(api, PATH, b'{"number": "+79991234567"}', **environ)[0] == 201
+def test_a_body_of_unknown_length_is_read_to_its_end(api: Api) -> None:
+    assert ask(api, PATH, b'{"number": "+79991234567"}', HTTP_TRANSFER_ENCODING="chunked")[0] == 201
+
+
+def test_without_a_length_and_without_chunks_there_is_no_body(api: Api) -> None:
+    """RFC 9112, 6.3."""
+    assert ask(api, PATH, b'{"number": "+79991234567"}')[0] == 400
 
 
 def test_a_body_of_unknown_length_is_not_read_for_ever(api: Api) -> None:
@@ -77,7 +81,7 @@ def test_a_body_may_come_in_pieces(api: Api) -> None:
     assert ask(api, PATH, b"", CONTENT_LENGTH=str(len(body)), **{"wsgi.input": Pieces(body)})[0] == 201
 
 
-@pytest.mark.parametrize("length", ["x", "-1", "1e3", "٣"])
+@pytest.mark.parametrize("length", ["x", "-1", "1e3", "٣", "1" * 5000])
 def test_a_length_that_is_none_is_no_body(api: Api, length: str) -> None:
     assert ask(api, PATH, b'{"number": "+79991234567"}', CONTENT_LENGTH=length)[0] == 400
 
@@ -93,6 +97,15 @@ def test_a_length_that_is_none_is_no_body(api: Api, length: str) -> None:
         {"number": None, "purpose": None},
         {"number": "+79991234567", "binding": None},
         {"number": 1, "fallback": "fax"},
+        {"number": "+79991234567", "fallback": []},
+        {"number": "+79991234567", "ip": {}},
+        {"number": "+79991234567", "code_length": True},
+        {"number": "+79991234567", "code_length": 4.0},
+        {"number": "+79991234567", "code_length": "4"},
+        {"code": "1234", "binding": "b"},
+        {"code": "12345\n"},
+        {"code": 1234},
+        {"fallback": "sms"},
         {"number": "+79991234567", "numbers": 1},
         {"another": 1},
         [],
@@ -101,9 +114,47 @@ def test_a_length_that_is_none_is_no_body(api: Api, length: str) -> None:
         "number",
     ],
 )
-def test_a_body_says_what_the_whole_schema_takes_it_for(document: Any) -> None:
+@pytest.mark.parametrize("schema", [StartRequest, VerifyRequest, ResendRequest, EmptyRequest])
+def test_a_body_says_what_the_whole_schema_takes_it_for(schema: type[Schema], document: Any) -> None:
     """Fields are read one by one, without the schema; nobody must notice."""
-    assert _told(lambda: Body(StartRequest).check(document)) == _told(lambda: StartRequest().load(document))
+    assert _told(lambda: Body(schema).check(document)) == _told(lambda: schema().load(document))
+
+
+class WithCheck(Schema):
+    @validates_schema
+    def check(self, document: Any, **_: Any) -> None:
+        raise ValidationError("never")
+
+
+class WithName(Schema):
+    number = fields.String(data_key="Number")
+
+
+class WithTarget(Schema):
+    number = fields.String(attribute="text")
+
+
+class WithDefault(Schema):
+    number = fields.String(load_default="+79991234567")
+
+
+class WithUnknown(Schema):
+    class Meta:
+        unknown = INCLUDE
+
+
+@pytest.mark.parametrize("schema", [WithCheck, WithName, WithTarget, WithDefault, WithUnknown])
+def test_a_schema_that_says_more_than_its_fields_is_refused(schema: type[Schema]) -> None:
+    with pytest.raises(TypeError, match=schema.__name__):
+        Body(schema)
+
+
+def test_what_is_only_told_is_not_taken() -> None:
+    class Told(Schema):
+        status = fields.String(dump_only=True)
+
+    with pytest.raises(ValidationError):
+        Body(Told).check({"status": "verified"})
 
 
 def _told(load: Callable[[], Any]) -> Any:

@@ -1,14 +1,14 @@
-"""A request leaves nothing behind, whatever comes of it: neither its key and body, nor memory to be looked for.
+"""A request leaves nothing behind, whatever comes of it.
 
-What holds itself stays until Python collects garbage, some seventy requests later. Then each request works on memory
-that is in no cache of the processor any more, which costs a start a twentieth of its time.
+What holds itself stays until Python collects garbage, many requests later: keys and numbers that nobody needs any more,
+in memory that each request then has to do without.
 """
 
 from __future__ import annotations
 
 import io
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from time import monotonic
 from typing import Any
 
@@ -16,17 +16,20 @@ import pytest
 import redis
 
 from otpservice.api.overload import Gate
+from otpservice.network import free_port
+from otpservice.store.connection import connect
 from tests.support.api import API_KEY, PATH, Api
-from tests.support.garbage import nothing_collected
+from tests.support.garbage import left_by, nothing_collected
 from tests.support.policies import CODE, NUMBER
+from tests.support.store import Store
 
 NOBODY = "v00" + "a" * 22
-_START = b'{"number": "%s"}' % NUMBER.encode()
+START = b'{"number": "%s"}' % NUMBER.encode()
 
 
 def answered(api: Api, method: str, path: str, body: bytes, **environ: Any) -> tuple[int, weakref.ref[io.BytesIO]]:
     """The status of the answer to a request, and what its body came from, if that is still there."""
-    body_read = io.BytesIO(body)
+    stream = io.BytesIO(body)
     statuses: list[int] = []
     whole = {
         "REQUEST_METHOD": method,
@@ -34,37 +37,34 @@ def answered(api: Api, method: str, path: str, body: bytes, **environ: Any) -> t
         "CONTENT_TYPE": "application/json",
         "CONTENT_LENGTH": str(len(body)),
         "HTTP_AUTHORIZATION": f"Bearer {API_KEY}",
-        "wsgi.input": body_read,
+        "wsgi.input": stream,
         **environ,
     }
     Gate(api.app, 1, monotonic)(whole, lambda status, *_: statuses.append(int(status[:3])))  # type: ignore[arg-type]
-    return statuses[0], weakref.ref(body_read)
+    return statuses[0], weakref.ref(stream)
 
 
 @pytest.mark.parametrize(
     ("status", "method", "path", "body", "environ"),
     [
-        (201, "POST", PATH, _START, {}),
-        (201, "POST", PATH, _START, {"HTTP_IDEMPOTENCY_KEY": "key"}),
+        (201, "POST", PATH, START, {}),
+        (201, "POST", PATH, START, {"HTTP_IDEMPOTENCY_KEY": "key"}),
         (400, "POST", PATH, b"{", {}),
         (422, "POST", PATH, b"{}", {}),
         (422, "POST", PATH, b'{"number": "+7"}', {}),
-        (401, "POST", PATH, _START, {"HTTP_AUTHORIZATION": ""}),
+        (401, "POST", PATH, START, {"HTTP_AUTHORIZATION": ""}),
         (404, "POST", f"{PATH}/{NOBODY}/verify", b'{"code": "1234"}', {}),
         (404, "POST", "/v1/nothing", b"", {}),
         (404, "POST", "/v1/callbacks/nobody/token", b"{}", {}),
         (405, "PUT", PATH, b"", {}),
         (413, "POST", PATH, b" " * 20_000, {}),
-        (415, "POST", PATH, _START, {"CONTENT_TYPE": "text/plain"}),
+        (415, "POST", PATH, START, {"CONTENT_TYPE": "text/plain"}),
     ],
 )
 def test_nothing_is_left_of_a_request(
     api: Api, status: int, method: str, path: str, body: bytes, environ: dict[str, str]
 ) -> None:
-    with nothing_collected():
-        answer, body_read = answered(api, method, path, body, **environ)
-        assert answer == status
-        assert body_read() is None
+    leaves_nothing(lambda: answered(api, method, path, body, **environ), status)
 
 
 @pytest.mark.parametrize(
@@ -77,27 +77,53 @@ def test_nothing_is_left_of_a_request(
     ],
 )
 def test_nothing_is_left_of_a_request_about_a_verification(api: Api, status: int, action: str, body: bytes) -> None:
-    made = api.store.sent().id
-    with nothing_collected():
-        answer, body_read = answered(api, "POST", f"{PATH}/{made}/{action}", body)
-        assert answer == status
-        assert body_read() is None
+    made = iter([api.store.sent().id for _ in range(3)])
+    leaves_nothing(lambda: answered(api, "POST", f"{PATH}/{next(made)}/{action}", body), status)
 
 
-def _refuse(*_: Any, **__: Any) -> Any:
-    raise redis.ConnectionError("gone")
+def test_nothing_is_left_of_a_request_whose_script_redis_does_not_know(api: Api, valkey: redis.Redis) -> None:
+    def start() -> tuple[int, weakref.ref[io.BytesIO]]:
+        valkey.script_flush()
+        return answered(api, "POST", PATH, START)
+
+    leaves_nothing(start, 201)
 
 
-def _fail(*_: Any, **__: Any) -> Any:
-    raise RuntimeError("a defect")
+@pytest.fixture
+def full(api: Api, valkey: redis.Redis) -> Iterator[Api]:
+    """Its Redis takes nothing more."""
+    valkey.config_set("maxmemory", "1")
+    yield api
+    valkey.config_set("maxmemory", "0")
 
 
-@pytest.mark.parametrize(("status", "fail"), [(503, _refuse), (500, _fail)])
-def test_nothing_is_left_of_a_request_that_failed(
-    api: Api, monkeypatch: pytest.MonkeyPatch, status: int, fail: Callable[..., Any]
+@pytest.fixture
+def down() -> Iterator[Api]:
+    """It has no Redis."""
+    with connect(f"redis://127.0.0.1:{free_port('127.0.0.1', 0)}/0") as client:
+        yield Api(Store(client))
+
+
+@pytest.mark.parametrize("broken", ["full", "down"])
+@pytest.mark.parametrize("body", [START, START[:-1] + b', "ip": "192.0.2.1"}'])
+def test_nothing_is_left_of_a_request_that_redis_failed(
+    broken: str, body: bytes, request: pytest.FixtureRequest
 ) -> None:
+    api: Api = request.getfixturevalue(broken)
+    leaves_nothing(lambda: answered(api, "POST", PATH, body), 503)
+
+
+def test_nothing_is_left_of_a_request_that_met_a_defect(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("a defect")
+
     monkeypatch.setattr(api.store.verifications._runner, "run", fail)
+    leaves_nothing(lambda: answered(api, "POST", PATH, START), 500)
+
+
+def leaves_nothing(ask: Callable[[], tuple[int, weakref.ref[io.BytesIO]]], status: int) -> None:
+    assert left_by(ask) == []
     with nothing_collected():
-        answer, body_read = answered(api, "POST", PATH, _START)
+        answer, stream = ask()
         assert answer == status
-        assert body_read() is None
+        assert stream() is None

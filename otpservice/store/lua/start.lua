@@ -1,5 +1,5 @@
 -- KEYS: 1 verification, 2 the number's limits, 3 outbox, 4 idempotency key (optional)
--- ARGV: id, tenant, number digest, masked number, hidden digits, purpose, binding digest, watched prefix, code length, fallback, allowance ('': no budget), estimated price, attempts, sends, ttl, retention, deadline (ms), backlog, bell (''), rules, latest time
+-- ARGV: id, tenant, number digest, masked number, hidden digits, purpose, binding digest, watched prefix, code length, fallback, allowance ('': no budget), estimated price; and what is alike for all starts of a tenant: attempts, sends, ttl, retention, deadline (ms), backlog, bell (''), rules, latest time
 -- Returns: {'created', created (ms)}, and all else is as it was asked for | {'replayed', fields, id, 0} | {'forgotten', {}, id, created} | {'rate-limited', ms} | {'over-budget', ms} | {'overloaded'} | {'too-late', now}
 -- include clock deadline limits outbox spending
 local IDEMPOTENCY_TTL_MS = 86400000
