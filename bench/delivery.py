@@ -11,7 +11,6 @@ import httpx
 import psutil
 
 from bench import parts
-from otpservice.network import free_port
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +38,7 @@ class RunningGateway:
 @contextmanager
 def gateway(delay: float = 0.0, silent: str | None = None) -> Iterator[RunningGateway]:
     """One that answers after so many seconds, and never for numbers that end in ``silent``."""
-    port = free_port(parts.HOST, 0)
+    port = parts.free_port()
     url = f"http://{parts.HOST}:{port}/"
     options = ["--delay", str(delay), *(["--silent", silent] if silent is not None else [])]
     with (

