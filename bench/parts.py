@@ -38,8 +38,9 @@ HEADERS = {"Authorization": f"Bearer {API_KEY}"}
 JEMALLOC = find_library("jemalloc")
 NO_PERSISTENCE = {"save": "", "appendonly": "no"}
 
-# Below those that the system gives to connections: else one of thousands may take a port before who it is for.
+# Below those that Linux gives to connections by default: one of thousands may take a port before who it is for.
 _PORTS = range(10_000, 32_768)
+_to_give = iter(secrets.SystemRandom().sample(_PORTS, len(_PORTS)))
 _PATIENCE_SECONDS = 60.0
 _PAUSE_SECONDS = 0.01
 _LOG_SHOWN = 2000  # characters
@@ -48,10 +49,11 @@ Tables = Mapping[str, Mapping[str, Any]]
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
-    while True:
+    """A port that nobody listens on, and that was not given away before. Raises BenchError where there is none."""
+    for port in _to_give:
         with suppress(network.PortTakenError):
-            return network.free_port(HOST, secrets.choice(_PORTS))
+            return network.free_port(HOST, port)
+    raise BenchError("no port is free")
 
 
 @dataclass

@@ -8,12 +8,17 @@ _Error = TypeVar("_Error", bound=BaseException)
 
 
 def without_frames(error: _Error) -> _Error:
-    """An error that is to be kept, or that a frame of its own keeps: it and those that led to it let go of all frames.
+    """The same error, without the frames that it and whatever led to it were raised in.
 
-    Else they hold each other, and the request with them, until Python collects garbage.
+    For one that is kept, or that a variable of one of those frames is: they would hold each other, and the request with
+    them, until Python collects garbage.
     """
-    link: BaseException | None = error
-    while link is not None:
-        link.__traceback__ = None
-        link = link.__cause__ or link.__context__
+    seen: set[int] = set()
+    left: list[BaseException | None] = [error]
+    while left:
+        each = left.pop()
+        if each is not None and id(each) not in seen:
+            seen.add(id(each))
+            each.__traceback__ = None
+            left += (each.__cause__, each.__context__)
     return error

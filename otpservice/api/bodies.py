@@ -48,12 +48,13 @@ class Body:
 
 def _is_list_of_fields(schema: Schema) -> bool:
     has_hooks = any(schema._hooks.values())  # noqa: SLF001 - nothing else tells
+    is_strict = schema.unknown == RAISE and not schema.many and not schema.partial
     return (
-        not has_hooks
-        and schema.unknown == RAISE
+        is_strict
+        and not has_hooks
         and all(
-            field.data_key is None and field.attribute is None and field.load_default is missing
-            for field in schema.load_fields.values()
+            field.data_key is None and field.attribute is None and field.load_default is missing and "." not in name
+            for name, field in schema.load_fields.items()
         )
     )
 

@@ -17,7 +17,7 @@ from otpservice.verification.policy import Policy
 
 _QUIET = frozenset({"/healthz", "/readyz"})
 _STANDARD_HEADERS = tuple(HEADERS.items())
-_MOST_LENGTH_DIGITS = 19  # of 64 bits
+_MOST_LENGTH_DIGITS = 20  # of 64 bits: the server takes no more, but any number of zeros before them
 
 _current: ContextVar[Exchange] = ContextVar("exchange")
 
@@ -70,13 +70,13 @@ class Exchange:
 def announced_length(environ: WSGIEnvironment) -> int | None:
     """How long the request's body is, in bytes, None where it comes in chunks (RFC 9112, 6.3).
 
-    0 where nothing is announced, or no number: the server refuses such a request, or one with too many digits, itself.
+    0 where nothing is announced, or no number: the server refuses such a request itself.
     """
     if "HTTP_TRANSFER_ENCODING" in environ:
         return None
     length = environ.get("CONTENT_LENGTH", "")
-    is_number = length.isascii() and length.isdigit() and len(length) <= _MOST_LENGTH_DIGITS
-    return int(length) if is_number else 0
+    is_number = length.isascii() and length.isdigit()
+    return int(length.lstrip("0")[:_MOST_LENGTH_DIGITS] or 0) if is_number else 0
 
 
 def current() -> Exchange:

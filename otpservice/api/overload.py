@@ -100,9 +100,9 @@ class _Slots:
     """So many at once. Taking one waits for up to ``PATIENCE_SECONDS``, then raises OverloadedError."""
 
     def __init__(self, count: int) -> None:
-        # A queue of tokens: it counts as a semaphore does, and costs a tenth of one, five times a request.
+        # A queue of tokens: it counts as a semaphore does, and costs a tenth of one, five times a request. It is put
+        # back without a frame of ours.
         self._free: SimpleQueue[None] = SimpleQueue()
-        # Called five times a request: without a frame of its own.
         self.give_back: Callable[[], None] = partial(self._free.put, None)
         for _ in range(count):
             self.give_back()

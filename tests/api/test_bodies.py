@@ -81,9 +81,18 @@ def test_a_body_may_come_in_pieces(api: Api) -> None:
     assert ask(api, PATH, b"", CONTENT_LENGTH=str(len(body)), **{"wsgi.input": Pieces(body)})[0] == 201
 
 
-@pytest.mark.parametrize("length", ["x", "-1", "1e3", "٣", "1" * 5000])
+@pytest.mark.parametrize("length", ["x", "-1", "+5", "1e3", "٣"])
 def test_a_length_that_is_none_is_no_body(api: Api, length: str) -> None:
     assert ask(api, PATH, b'{"number": "+79991234567"}', CONTENT_LENGTH=length)[0] == 400
+
+
+@pytest.mark.parametrize("length", ["16385", str(2**64 - 1), "1" * 5000])
+def test_a_length_beyond_what_is_taken_is_refused_unread(api: Api, length: str) -> None:
+    assert ask(api, PATH, b"", CONTENT_LENGTH=length, **{"wsgi.input": None})[0] == 413
+
+
+def test_a_length_may_begin_with_zeros(api: Api) -> None:
+    assert ask(api, PATH, b'{"number": "+79991234567"}', CONTENT_LENGTH="0" * 5000 + "26")[0] == 201
 
 
 @pytest.mark.parametrize(
@@ -143,7 +152,10 @@ class WithUnknown(Schema):
         unknown = INCLUDE
 
 
-@pytest.mark.parametrize("schema", [WithCheck, WithName, WithTarget, WithDefault, WithUnknown])
+WithPath = Schema.from_dict({"to.number": fields.String()}, name="WithPath")
+
+
+@pytest.mark.parametrize("schema", [WithCheck, WithName, WithTarget, WithDefault, WithUnknown, WithPath])
 def test_a_schema_that_says_more_than_its_fields_is_refused(schema: type[Schema]) -> None:
     with pytest.raises(TypeError, match=schema.__name__):
         Body(schema)

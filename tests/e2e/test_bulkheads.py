@@ -7,7 +7,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from tests.e2e.system import Caller, System, free_port, new_number, wait_until
+from tests.e2e.system import Caller, System, new_number, wait_until
+from tests.support.ports import free_port
 
 SENDS = 50
 PER_GATEWAY = 5

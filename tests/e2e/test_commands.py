@@ -15,7 +15,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.e2e.system import System, free_port, wait_until
+from tests.e2e.system import System, wait_until
+from tests.support.ports import free_port
 
 _OTPSERVICE = (sys.executable, "-m", "otpservice")
 

@@ -7,7 +7,8 @@ import signal
 
 import pytest
 
-from tests.e2e.system import Caller, System, free_port, new_number, wait_until
+from tests.e2e.system import Caller, System, new_number, wait_until
+from tests.support.ports import free_port
 from tests.support.store import sends_in
 
 SENDS = 5

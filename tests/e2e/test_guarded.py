@@ -20,7 +20,8 @@ from otpservice.store.verifications import Verifications
 from otpservice.verification.digests import Keyring
 from otpservice.verification.errors import StoreUnavailableError
 from tests.e2e.system import Caller, Sandbox, System, new_number, other_than, wait_until
-from tests.support.cluster import Server, free_port, running_cluster
+from tests.support.cluster import Server, running_cluster
+from tests.support.ports import free_port
 from tests.support.tls import Certificates, make_certificates, tls_proxy
 
 ACL = Path(__file__).parents[2] / "config" / "redis.acl"

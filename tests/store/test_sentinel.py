@@ -17,8 +17,9 @@ from otpservice.store.tls import Tls
 from otpservice.store.verifications import Verifications
 from otpservice.verification.errors import StoreUnavailableError
 from otpservice.verification.lifecycle import Status
-from tests.support.cluster import Server, free_port, until
+from tests.support.cluster import Server, until
 from tests.support.cluster_store import KEYRING, POLICY, start
+from tests.support.ports import free_port
 from tests.support.sentinel import MASTER, SentinelServers, running_sentinels
 from tests.support.tls import make_certificates, tls_proxy
 

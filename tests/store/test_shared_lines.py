@@ -298,4 +298,4 @@ def test_nothing_is_left_of_calls_that_shared_a_connection(scripted: Scripted) -
         scripted.received()
         scripted.connection.sendall(b"+ZERO\r\n+ONE\r\n+TWO\r\n")
         assert [call.result(PATIENT) for call in (first, *others)] == [["FIRST"], ["ZERO"], ["ONE"], ["TWO"]]
-        until(lambda: living(lines._Call) == before, PATIENT)
+        until(lambda: living(lines._Call) <= before, PATIENT)

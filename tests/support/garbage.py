@@ -11,7 +11,8 @@ from contextlib import contextmanager
 def nothing_collected() -> Iterator[None]:
     """While this lasts, what holds itself stays."""
     was_enabled = gc.isenabled()
-    gc.collect()
+    while gc.collect():
+        pass  # what is freed may leave something again
     gc.disable()
     try:
         yield
@@ -26,8 +27,12 @@ def living(kind: type) -> int:
 
 
 def left_by(act: Callable[[], object]) -> list[str]:
-    """The kinds of what only the collector finds after ``act``. It is done twice: the first time makes what stays."""
+    """The kinds of what only the collector finds after ``act``, while no other thread is at work.
+
+    It is done twice: the first time makes what stays.
+    """
     act()
+    flags = gc.get_debug()
     with nothing_collected():
         gc.set_debug(gc.DEBUG_SAVEALL)
         try:
@@ -35,5 +40,5 @@ def left_by(act: Callable[[], object]) -> list[str]:
             gc.collect()
             return [type(each).__qualname__ for each in gc.garbage]
         finally:
-            gc.set_debug(0)
+            gc.set_debug(flags)
             gc.garbage.clear()
