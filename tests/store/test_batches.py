@@ -120,11 +120,11 @@ def test_calls_that_come_meanwhile_go_out_together_and_each_gets_its_own_reply()
 
 def test_nothing_keeps_an_error_reply_but_who_asked() -> None:
     async def scenario(peers: Peers) -> None:
-        [call] = await peers.call("a")
-        line = await peers.line()
-        await line.commands(1)
-        line.answer("-ERR no")
-        with nothing_collected():
+        with nothing_collected():  # to collect takes as long as a call may, so it comes first
+            [call] = await peers.call("a")
+            line = await peers.line()
+            await line.commands(1)
+            line.answer("-ERR no")
             refusal = weakref.ref((await call)[0])
             del call
             await until_async(lambda: refusal() is None)
