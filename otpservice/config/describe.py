@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from datetime import timedelta
 from typing import Any
-from urllib.parse import urlsplit
 
 from otpservice.config import paths
 from otpservice.config.settings import RedisSettings, Secret, Settings, TenantSettings
@@ -75,8 +74,11 @@ def _value(value: object) -> str:  # noqa: PLR0911 - a table
 
 
 def _without_password(url: Secret) -> str:
-    parts = urlsplit(url.reveal())
-    credentials, at, server = parts.netloc.rpartition("@")
+    # Not by urlsplit, which knows nothing of several hosts: it takes a bracket anywhere for that of an IPv6 address.
+    scheme, _, rest = url.reveal().partition("://")
+    rest, _, query = rest.partition("?")
+    authority, slash, path = rest.partition("/")
+    credentials, at, servers = authority.rpartition("@")
     # A user alone is hidden too, as it may be a token, and any query, as redis-py takes a password there.
-    netloc = f"{_HIDDEN if credentials else ''}{at}{server}"
-    return f"{parts.scheme}://{netloc}{parts.path}" + (f"?{_HIDDEN}" if parts.query else "")
+    shown = f"{scheme}://{_HIDDEN if credentials else ''}{at}{servers}{slash}{path}"
+    return shown + (f"?{_HIDDEN}" if query else "")

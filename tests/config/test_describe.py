@@ -112,6 +112,8 @@ def test_no_secret_is_shown() -> None:
         ("unix://:pa55word@/run/redis.sock?db=1", "unix://***@/run/redis.sock?***"),
         ("unix:///run/redis.sock", "unix:///run/redis.sock"),
         ("redis://redis/0?password=pa55word", "redis://redis/0?***"),
+        ("redis+sentinel://:[pa55word]@h1:26379,h2/mymaster/0", "redis+sentinel://***@h1:26379,h2/mymaster/0"),
+        ("redis+sentinel://user:pa55[word@h1:1,[::1]:2/master", "redis+sentinel://***@h1:1,[::1]:2/master"),
         ("redis+sentinel://user:pa55word@h1:1,h2:2/master/0", "redis+sentinel://***@h1:1,h2:2/master/0"),
     ],
 )

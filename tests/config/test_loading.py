@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from otpservice.config import (
@@ -454,6 +454,9 @@ secret_places = st.sampled_from(
 
 
 @given(secret_places, marked | marked_urls | st.just(f"redis://h?password={MARK}") | st.just(MARK * 10))
+@example(("redis", "url"), f"redis+sentinel://:[{MARK}]@localhost:6379/0")
+@example(("redis", "url"), f"redis+sentinel://:{MARK}[@localhost:6379/0")
+@example(("redis", "url"), f"redis+cluster://:{MARK}\u2100@h1,[::1]:7001")
 def test_a_secret_is_in_no_error_and_no_description(place: tuple[Any, ...], secret: str) -> None:
     result = outcome(with_value_at(place, secret), {})
     assert MARK not in str(result)
