@@ -11,6 +11,7 @@ import httpx
 import psutil
 
 from bench import parts
+from tests.support.ports import free_port
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class RunningGateway:
 @contextmanager
 def gateway(delay: float = 0.0, silent: str | None = None) -> Iterator[RunningGateway]:
     """One that answers after so many seconds, and never for numbers that end in ``silent``."""
-    port = parts.free_port()
+    port = free_port()
     url = f"http://{parts.HOST}:{port}/"
     options = ["--delay", str(delay), *(["--silent", silent] if silent is not None else [])]
     with (

